@@ -1,4 +1,4 @@
-"""The verdicts: one enum with the word, letter, symbol, colour and meaning of each, for every table, page and file."""
+"""Verdicts of cases: the word, letter, symbol, colour and meaning of each, for every table, page and file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from enum import Enum
 
 
 class Verdict(str, Enum):
-    """What the outcome of one case means. Worst first; the verdicts never collapse into each other.
+    """Meaning of the outcome of one case, worst first. A report never combines two verdicts.
 
-    The value is the word in ``results.jsonl``; ``letter`` stands for it in run files, ``symbol`` in tables. ``colour`` is a name
-    that :meth:`~conformance.console.screen.Screen.paint` knows.
+    The value is the word in ``results.jsonl``. Run files use ``letter`` and tables use ``symbol``. ``colour`` is a name that
+    :meth:`~conformance.console.screen.Screen.paint` knows.
     """
 
     letter: str
@@ -18,26 +18,26 @@ class Verdict(str, Enum):
     meaning: str
 
     def __new__(cls, word: str, letter: str, symbol: str, colour: str, meaning: str) -> Verdict:
-        """A member with everything that a report shows of it."""
+        """Create a member with everything that reports show about it."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.letter, member.symbol, member.colour, member.meaning = letter, symbol, colour, meaning
         return member
 
-    VIOLATES = ("violates", "v", "✗", "red", "a library breaks a promise")
+    VIOLATES = ("violates", "v", "✗", "red", "a library breaks a must")
     ROBUSTNESS = (
         "robustness",
         "b",
         "!",
         "magenta",
-        "a library fails on input that the protocol forbids; it breaks no promise",
+        "a library fails on input that the protocol forbids; no must is broken",
     )
-    DEVIATES = ("deviates", "d", "~", "yellow", "a library does not follow a recommendation, or a rule that we infer")
-    UNDECIDED = ("not decided", "u", "?", "blue", "the case ran, and the check could not decide")
-    LOST = ("lost", "l", "○", "blue", "the case was planned and has no outcome")
-    CONFORMS = ("conforms", "c", "✓", "green", "the check saw the invariant hold")
-    REFUSED = ("refused", "r", "∅", "dim", "a library refused the exchange cleanly, as it may")
-    OBSERVED = ("observed", "o", "i", "dim", "recorded only; no clause demands anything")
+    DEVIATES = ("deviates", "d", "~", "yellow", "a library does not follow a recommendation or an inferred rule")
+    UNDECIDED = ("not decided", "u", "?", "blue", "the case ran, but its check was inconclusive")
+    LOST = ("lost", "l", "○", "blue", "the case was planned but has no result")
+    CONFORMS = ("conforms", "c", "✓", "green", "the check observed that the invariant holds")
+    REFUSED = ("refused", "r", "∅", "dim", "a library raised a clean exception, which the protocol allows")
+    OBSERVED = ("observed", "o", "i", "dim", "informational: no clause applies")
 
     @property
     def word(self) -> str:
@@ -46,16 +46,16 @@ class Verdict(str, Enum):
 
     @property
     def is_decided(self) -> bool:
-        """Whether a gate can go by the case."""
+        """Whether a gate can base its decision on the case."""
         return self not in (Verdict.UNDECIDED, Verdict.LOST)
 
     @property
     def speaks_against(self) -> bool:
-        """Whether it is a finding against somebody: a broken promise, a deviation, or a failure on illegal input."""
+        """Whether the verdict counts against a library: a violation, a deviation, or a failure on illegal input."""
         return self in (Verdict.VIOLATES, Verdict.ROBUSTNESS, Verdict.DEVIATES)
 
 
 BY_LETTER = {verdict.letter: verdict for verdict in Verdict}
-"""Each verdict by the letter that a run file has for it."""
+"""Each verdict by its letter in run files."""
 LEGEND = "   ".join(f"{verdict.symbol} {verdict.word}" for verdict in Verdict)
 """One line under a table."""

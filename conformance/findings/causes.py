@@ -1,11 +1,13 @@
-"""From failures to findings, by rule: which cases share a root cause. Pure functions on data.
+"""Group failures into findings: cases with the same root cause. Pure functions on data.
 
-Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets. A case
-between two libraries joins the cause that the accused one shows with the reference, if both end in the same way: a crash never joins
-a wrong value, save where two mistakes meet and each library is accused of its own. The special input is a part of the cause only where
-a plain array does not show it. Input that is special in several respects joins the cause of the first of them that shows it alone. A consumer
-that misreads every array of an element type has one cause, however the arrays come to be wrong. So has what all types of one width
-show, or all higher ranks, or all larger arrays (``widening.py``).
+Cases share a cause if they accuse the same library of the same kind of mistake (:attr:`Code.cause`) with the same facets.
+
+* A case between two libraries joins the cause that the accused library shows with the reference, if both cases have the same outcome. A crash
+never joins a wrong value, except where both libraries are accused, each of its own mistake.
+* Special input is part of the cause only if a plain array does not show the failure. Input with several special properties joins the cause of
+the first property that shows the failure alone.
+* A consumer that misreads every array of an element type has one cause, however its failures differ.
+* Failures of all types of one width, of all higher ranks, or of all larger arrays are one cause (``input_groups.py``).
 """
 
 from __future__ import annotations
@@ -30,18 +32,18 @@ from .wording import sentence
 _ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
 _WORST_FIRST = list(Verdict)
 _BY_LEGAL_INPUT = (Verdict.VIOLATES, Verdict.DEVIATES, Verdict.ROBUSTNESS)
-"""A cause that legal input shows is judged by that, whatever illegal input shows besides."""
+"""Verdicts of a cause, worst first. A failure on legal input outranks one on illegal input."""
 _DEVICES = ("host", "cuda", "simulated")
 _MISREADINGS = tuple(
     code.cause for code in (Code.VALUES_CHANGED, Code.STRIDES_CHANGED, Code.SHAPE_CHANGED, Code.WRONG_ADDRESS, Code.IMPORT_UNUSABLE)
 )  # fmt: skip
-"""How a wrong idea of an element type shows. The first one that any array of the type shows gives the cause its name."""
+"""Causes that a misread element type can show. The first one found for any array of the type names the common cause."""
 _ARTICLE = re.compile(r"^(a|an|the)-")
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What cases of one root cause have in common."""
+    """The properties that all cases of one root cause share."""
 
     library: str
     side: str
@@ -52,23 +54,23 @@ class Cause:
 
     @property
     def id(self) -> str:
-        """The finding's id: the same in every run that shows the cause."""
+        """Id of the finding: the same in every run that shows the cause."""
         parts = (self.library, self.side, self.slug, self.protocol, self.step, _slug(self.given))
         return "/".join(part for part in parts if part)
 
 
 def _slug(words: str) -> str:
-    signed = re.sub(r"(?<![\w.])-(?=\d)", "minus-", words.lower())  # ``stream=-1`` is not ``stream=1``
+    signed = re.sub(r"(?<![\w.])-(?=\d)", "minus-", words.lower())  # ``stream=-1`` must differ from ``stream=1``
     found = re.sub(r"[^a-z0-9.=]+", "-", signed).strip("-")
     return _ARTICLE.sub("", found)
 
 
 Versions = Mapping[str, Mapping[str, Mapping[str, str]]]
-"""Distribution and version, by cell (empty for a run in one environment) and by library."""
+"""Version by distribution, by cell (empty for a run in one environment) and by library."""
 
 
 def findings(observations: Iterable[Observation], versions: Versions, book: Book) -> list[Finding]:
-    """Every finding, the accused libraries in alphabetical order, the most serious first."""
+    """Return all findings, by accused library in alphabetical order, then the most serious first."""
     seen = [o for o in observations if o.verdict.speaks_against]
     by_place = {(o.cell, o.case): o for o in seen}
     groups: dict[Cause, _Members] = defaultdict(list)
@@ -87,7 +89,7 @@ def _order(finding: Finding) -> tuple[object, ...]:
 def _causes(
     observation: Observation, by_place: Mapping[tuple[str, str], Observation]
 ) -> list[tuple[Cause, Code | None]]:
-    """The cause of a case; one for each accused library where there are several."""
+    """Return the causes of a case, one for each accused library."""
     if not observation.accused:
         code = BY_SLUG.get(observation.code)
         return [(_cause(UNKNOWN, "", code, observation), code)]
@@ -102,13 +104,13 @@ def _causes(
 
 
 def _is_shown(name: str, anchor: Observation, observation: Observation) -> bool:
-    """Whether the same case with the reference shows what this library does in the other."""
+    """Return whether the same case with the reference shows the same failure of this library."""
     ends_alike = anchor.outcome == observation.outcome or observation.side is Side.BOTH
     return anchor.accused == (name,) and ends_alike
 
 
 def _sides_of(name: str, observation: Observation) -> list[Side]:
-    """On which side a library is accused."""
+    """Return the sides on which a library is accused."""
     if observation.side is not Side.BOTH:
         return [observation.side]
     first, *between, last = observation.libraries
@@ -117,7 +119,7 @@ def _sides_of(name: str, observation: Observation) -> list[Side]:
 
 
 def _with_reference(case: str, side: Side) -> str:
-    """The id of the same case with the reference on every other side."""
+    """Return the id of the same case with the reference on every other side."""
     invariant, who, *rest = case.split("/")
     names = who.split("-")
     kept = {Side.PRODUCER: 0, Side.CONSUMER: len(names) - 1}.get(side, 1)
@@ -126,7 +128,7 @@ def _with_reference(case: str, side: Side) -> str:
 
 
 def _cause(library: str, side: str, code: Code | None, shown: Observation) -> Cause:
-    """A code that only a newer suite knows is a cause of its own."""
+    """Return the cause of a case. A code of a newer suite is a cause of its own."""
     facets = tuple(Facet) if code is None else code.facets
     return Cause(
         library,
@@ -142,7 +144,7 @@ _Members = list[tuple[Observation, "Code | None"]]
 
 
 def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
-    """Causes that a plain array shows, too, are one, whatever was given in the other cases."""
+    """Merge causes that a plain array also shows, whatever the input of their cases."""
     alike: dict[Cause, list[Cause]] = defaultdict(list)
     for cause in groups:
         alike[replace(cause, given="")].append(cause)
@@ -154,7 +156,7 @@ def _generalised(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 
 def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
-    """Causes of a consumer that misreads every array of an element type are one, if the others are no more serious."""
+    """Merge the causes of a consumer that misreads every array of an element type, unless they are more serious than the common one."""
     found: dict[Cause, _Members] = defaultdict(list)
     for cause, members in groups.items():
         names = [part for part in parts(cause.given) if is_of_type(part)]
@@ -168,7 +170,7 @@ def _misread(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
 
 
 def _widened(groups: Mapping[Cause, _Members]) -> dict[Cause, _Members]:
-    """Causes that every element type of a width shows are one, and so are those of all higher ranks and of all larger arrays."""
+    """Merge causes that every element type of a width shows, and those of all higher ranks or all larger arrays."""
     alike: dict[Cause, list[str]] = defaultdict(list)
     for cause in groups:
         alike[replace(cause, given="")].append(cause.given)
@@ -184,9 +186,9 @@ def _worst(members: _Members) -> int:
 
 
 def _simplest(cause: Cause, causes: Sequence[Cause]) -> Cause:
-    """Return the first of these causes whose input is special in one respect alone, and in one that this cause has, too.
+    """Return the first cause whose only special property is one that this cause has, too.
 
-    A process that has died cannot try which respect it was.
+    A dead process cannot repeat the case with simpler input, so the property is found by comparing cases.
     """
     return next((one for part in parts(cause.given) for one in causes if one.given == part), cause)
 
@@ -218,7 +220,7 @@ def _finding(cause: Cause, members: _Members, versions: Versions, book: Book) ->
 
 
 def _together(of_cells: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Versions by distribution; all of them, where cells differ."""
+    """Return the versions by distribution. Versions that differ between cells are joined with commas."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for versions in of_cells:
         for distribution, version in versions.items():
@@ -227,7 +229,7 @@ def _together(of_cells: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _given(cause: Cause, members: _Members) -> str:
-    """What the sentence says was given; where it is no part of the cause it is the same in all cases, or is not said."""
+    """Return the input that the sentence names. Input that is not part of the cause is named only if all cases share it."""
     given = {o.given for o, code in members if code is not None and Facet.GIVEN not in code.facets}
     return given.pop() if len(given) == 1 else cause.given
 
@@ -238,7 +240,7 @@ def _role(cause: Cause, smallest: Observation) -> Role:
 
 
 def _smallness(observation: Observation) -> tuple[object, ...]:
-    """The worst verdict first; then with few libraries beside the reference, with few parameters, on the host."""
+    """Sort key for the case to show first: worst verdict, then few other libraries, the host device, few parameters."""
     device = _DEVICES.index(observation.device) if observation.device in _DEVICES else len(_DEVICES)
     return (
         _BY_LEGAL_INPUT.index(observation.verdict),

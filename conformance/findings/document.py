@@ -1,4 +1,4 @@
-"""findings.json: the findings of a run for machines. Its schema lies in ``schemas/findings.schema.json``."""
+"""findings.json: the findings of a run for programs. Its schema is in ``schemas/findings.schema.json``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ROLES = {role.value: role for role in Role}
 
 
 def to_json(found: Sequence[Finding], versions: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Plain data: libraries with the versions of their distributions, and every finding with its cases."""
+    """Return plain data: libraries with the versions of their distributions, and every finding with its cases."""
     return {
         "format": FORMAT,
         "suite": conformance.__version__,
@@ -29,7 +29,7 @@ def to_json(found: Sequence[Finding], versions: Mapping[str, Mapping[str, str]])
 
 
 def one(finding: Finding) -> dict[str, Any]:
-    """One finding as plain data."""
+    """Return one finding as plain data."""
     known = finding.known
     return {
         "id": finding.id,
@@ -73,6 +73,6 @@ def _observation(seen: Observation) -> dict[str, Any]:
 
 
 def write(found: Sequence[Finding], versions: Mapping[str, Mapping[str, str]], path: Path) -> None:
-    """Write the file whole or not at all. ``OSError`` where there is no room."""
+    """Write the file atomically. Raises ``OSError`` if the disk is full."""
     text = json.dumps(to_json(found, versions), indent=1, ensure_ascii=False) + "\n"
     files.write(path, text.encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""Special inputs that together are one: every element type of a width, every rank from some on, every larger array."""
+"""Groups of special input: every element type of a width, every rank from some rank on, every larger array."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from conformance.checks.points import RANKS
 from conformance.protocols.dtypes import DTYPES
 
 _HIGHEST = 7
-"""Dimensions of the points of the family ``combination``, at most."""
+"""Maximum number of dimensions in the family ``combination``."""
 _FEWEST = 3
-"""Ranks that have to be special before all higher ones are said to be."""
+"""Number of ranks that must fail before the sentence says "N or more dimensions"."""
 _BASIC = ("bool", "int8", "uint8", "int16", "uint16", "float16", "int64", "uint64", "float64")
-"""The element types of which a library is asked before its width is held to be the cause: libraries lack the others."""
+"""Element types that must fail before the width is the cause. Libraries may lack other types."""
 
 
 @dataclass(frozen=True)
 class Wider:
-    """The phrase ``told`` in place of others, if each of ``needed`` is special; those of ``also`` are then part of it."""
+    """The phrase ``told`` replaces other phrases if each of ``needed`` fails. Those of ``also`` then join the group."""
 
     told: str
     needed: frozenset[str]
@@ -46,13 +46,13 @@ _WIDER = (
     Wider("an array with an extent of 300 or more", frozenset({_LONG, _PAGE, _LARGE})),
     Wider(_PAGE, frozenset({_PAGE, _LARGE})),
 )
-"""In this order: the widest of each kind first."""
+"""Tried in this order: the widest group of each kind first."""
 
 
 def widened(givens: Collection[str]) -> dict[str, str]:
-    """The wider input by each that was given in cases of one mistake; the same one where nothing wider fits.
+    """Return the wider input for each input of one mistake, or the same input if no group applies.
 
-    Two inputs that are special in further respects are alike only if all of these are the same.
+    Inputs with further special properties form a group only if these properties are equal.
     """
     found = {given: given for given in givens}
     for wider in _WIDER:
@@ -70,7 +70,7 @@ def widened(givens: Collection[str]) -> dict[str, str]:
 
 
 def _replaced(told: str, rest: tuple[str, ...]) -> str:
-    """The phrases put together as they were: what joins two of them stays."""
+    """Replace the phrases, and keep the words that join them."""
     text = told
     for old, new in zip(pieces(told), rest):
         text = text.replace(old, new, 1) if old != new else text

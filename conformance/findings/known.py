@@ -1,6 +1,7 @@
-"""known.yaml: causes that the libraries' developers know of, read without a YAML library, since every cell reads it.
+"""Read known.yaml, the upstream status of known causes. Every cell reads it, so it must not need a YAML library.
 
-The file is a list of flat mappings from plain or double-quoted texts, nothing else of YAML; ``schemas/known.schema.json`` describes it.
+The file is a list of flat mappings with plain or double-quoted texts, and uses nothing else of YAML. ``schemas/known.schema.json``
+describes it.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ _NEEDED = ("finding", "upstream", "reference", "note")
 
 
 class BadKnown(UserError):
-    """known.yaml cannot be read; every mistake with its line."""
+    """known.yaml cannot be read. The message has every mistake with its line."""
 
 
 @dataclass(frozen=True)
 class Book:
-    """All entries."""
+    """All entries of known.yaml."""
 
     entries: tuple[Known, ...] = ()
 
     def about(self, finding: str) -> Known | None:
-        """The first entry that a finding's id fits."""
+        """Return the first entry that matches a finding's id."""
         return next((entry for entry in self.entries if fits(entry.finding, finding)), None)
 
     @staticmethod
     def status(known: Known | None, tested: Sequence[Mapping[str, str]]) -> Status:
-        """What an entry means for a library that was tested with these versions, by distribution; one mapping for each cell."""
+        """Return the status of an entry for the tested versions: one mapping by distribution for each cell."""
         if known is None or known.upstream is Upstream.UNREPORTED:
             return Status.NEW
         if known.upstream is Upstream.INTENDED:
@@ -52,7 +53,7 @@ class Book:
 
 
 def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
-    """Whether the version is known and comes before the fix; a preview of the release with the fix does."""
+    """Return whether the version is known and precedes the fix. A pre-release of the fixed version precedes it."""
     version = versions.get(known.distribution) if known.distribution else next(iter(versions.values()), None)
     tested, fixed = release(version or ""), release(known.fixed_in)
     return tested is not None and fixed is not None and tested < fixed
@@ -60,7 +61,7 @@ def _is_older(known: Known, versions: Mapping[str, str]) -> bool:
 
 @lru_cache(maxsize=1)
 def book() -> Book:
-    """The entries that this version of the suite brings."""
+    """Return the entries that come with this version of the suite."""
     path = resources.files(__package__).joinpath("known.yaml")
     try:
         text = path.read_text(encoding="utf-8")
@@ -70,7 +71,7 @@ def book() -> Book:
 
 
 def parsed(text: str, path: str = "known.yaml") -> Book:
-    """The entries of a file. Raises :class:`BadKnown` with all its mistakes, each with the file and the line."""
+    """Parse the entries of a file. Raises :class:`BadKnown` with all its mistakes, each with file and line."""
     mistakes: list[str] = []
     entries = [_entry(line, fields, mistakes) for line, fields in _mappings(text, mistakes)]
     lines: dict[str, int] = {}
@@ -83,7 +84,7 @@ def parsed(text: str, path: str = "known.yaml") -> Book:
 
 
 def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each mapping of the list with the line that it starts on."""
+    """Yield each mapping of the list with its first line."""
     start = 0
     fields: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -99,7 +100,7 @@ def _mappings(text: str, mistakes: list[str]) -> Iterator[tuple[int, dict[str, s
             start, fields = number, {}
         key = found["key"]
         if key not in _FIELDS or key in fields or not start:
-            mistakes.append(f"{number}: {key} is unknown, stands twice, or belongs to no entry")
+            mistakes.append(f"{number}: {key} is unknown, duplicated, or outside an entry")
             continue
         fields[key] = _text(found["value"], number, mistakes)
     if fields:
@@ -112,7 +113,7 @@ def _text(value: str, line: int, mistakes: list[str]) -> str:
     try:
         text: str = json.loads(value)
     except ValueError:
-        mistakes.append(f"{line}: the double-quoted text does not end, or goes on behind its end")
+        mistakes.append(f"{line}: the double-quoted text has no end, or text follows its end")
         return ""
     return text
 
@@ -125,10 +126,10 @@ def _entry(line: int, fields: dict[str, str], mistakes: list[str]) -> Known | No
     try:
         upstream = Upstream(fields.pop("upstream"))
     except ValueError:
-        mistakes.append(f"{line}: upstream is one of {', '.join(one.value for one in Upstream)}")
+        mistakes.append(f"{line}: upstream must be one of {', '.join(one.value for one in Upstream)}")
         return None
     if upstream is Upstream.FIXED and not fields.get("fixed_in"):
-        mistakes.append(f"{line}: what is fixed needs fixed_in, the first version without it")
+        mistakes.append(f"{line}: `upstream: fixed` needs fixed_in, the first fixed version")
         return None
     if not _VERSION.fullmatch(fields.get("fixed_in", "0")):
         mistakes.append(f"{line}: fixed_in is {fields['fixed_in']}; write a version of numbers and dots, such as 2.14")

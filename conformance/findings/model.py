@@ -1,4 +1,4 @@
-"""The data of findings: one observed failure, one finding, and what upstream knows of it."""
+"""Data model of findings: one observed failure, one finding, and its upstream status."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from conformance.checks.outcomes import Side
 from conformance.verdict import Verdict
 
 UNKNOWN = "unknown"
-"""In the place of a library where the evidence does not decide who is accused."""
+"""Library of a finding if the evidence does not determine the accused."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One case that speaks against somebody, in one cell. ``case`` is its id; ``accused`` are libraries by name.
+    """One case in one cell that counts against a library. ``case`` is its id; ``accused`` are the names of libraries.
 
     ``code``, ``clause``, ``given`` and ``step`` are as in :class:`~conformance.execution.results.Result`. ``cell`` is empty for a run
     in one environment.
@@ -39,7 +39,7 @@ class Observation:
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Producer and consumer, with a library between them if there is one."""
+        """Producer and consumer; in a chain also the libraries between them."""
         return tuple(self.case.split("/")[1].split("-"))
 
     @property
@@ -49,33 +49,32 @@ class Observation:
 
     @property
     def device(self) -> str:
-        """Where the elements lay."""
+        """Device of the elements: ``host``, ``cuda`` or ``simulated``."""
         return self.case.split("/")[3]
 
 
 def held_alone(observations: Sequence[Observation]) -> Sequence[Observation]:
-    """Those that accuse one side alone; all of them, where two mistakes meet in each, and the other one may be the worse."""
+    """Return the observations that accuse one side only; all of them if there is none, because then the other side may be worse."""
     return [one for one in observations if one.side is not Side.BOTH] or observations
 
 
 class Upstream(str, Enum):
-    """What the library's developers have said of a cause."""
+    """Upstream status of a cause."""
 
     OPEN = "open"
     FIXED = "fixed"
     MERGED = "merged"
-    """Fixed in the library's source, and in no release yet."""
+    """Fixed in the library's source, but not in a release."""
     INTENDED = "intended"
     UNREPORTED = "unreported"
-    """Seen by this suite, and not found in any public tracker."""
+    """Found by this suite, but not in a public tracker."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """An entry of known.yaml. ``finding`` is a finding's id, in which ``*`` stands for anything.
+    """An entry of known.yaml. ``finding`` is a pattern of finding ids, in which ``*`` matches any text.
 
-    ``fixed_in`` is the first version of ``distribution`` without the cause, empty if there is none yet. Without a ``distribution``, the
-    library's first one is meant.
+    ``fixed_in`` is the first fixed version of ``distribution``, empty if there is none. ``distribution`` defaults to the library's first one.
     """
 
     finding: str
@@ -88,7 +87,7 @@ class Known:
 
 
 class Status(str, Enum):
-    """What a reader of a run has to know first about a finding. The value is the word in tables and files."""
+    """Status of a finding for the reader of a run. The value is the word in tables and files."""
 
     NEW = "new"
     KNOWN = "known"
@@ -98,10 +97,10 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One root cause. ``library`` is accused; ``side`` says whether as producer or consumer, empty where that makes no difference.
+    """One root cause. ``library`` is accused on ``side``, which is empty if the cause is the same on both sides.
 
-    ``verdict`` is the worst one of its cases. ``versions`` are those of the library's distributions, by name. ``observations`` are all its
-    cases, the smallest first; ``partners`` the libraries on the other side.
+    ``verdict`` is the worst verdict of its cases. ``versions`` are the versions of the library's distributions, by name. ``observations`` are
+    all its cases, the smallest first. ``partners`` are the libraries on the other side.
     """
 
     id: str
@@ -119,42 +118,42 @@ class Finding:
 
     @property
     def smallest(self) -> Observation:
-        """The case with which to see it for oneself."""
+        """The simplest case that reproduces the finding."""
         return self.observations[0]
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """Ids of its cases, each once."""
+        """Ids of its cases, without duplicates."""
         return tuple(dict.fromkeys(observation.case for observation in self.observations))
 
     @property
     def partners(self) -> tuple[str, ...]:
-        """The other libraries that it was seen with."""
+        """The other libraries in its cases."""
         names = (name for observation in self.observations for name in observation.libraries)
         return tuple(dict.fromkeys(name for name in names if name != self.library))
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """The protocols that it was seen with."""
+        """The protocols of its cases."""
         return tuple(dict.fromkeys(observation.protocol for observation in self.observations))
 
     @property
     def clauses(self) -> tuple[str, ...]:
-        """The clauses that its cases break, each once; where two libraries are accused, the clause may be the other one's."""
+        """The clauses that its cases break. Cases that accuse both sides count only if there are no others."""
         return tuple(dict.fromkeys(one.clause for one in held_alone(self.observations) if one.clause))
 
     @property
     def advice(self) -> str:
-        """What is known upstream, in a sentence; empty where nothing is."""
+        """The upstream status in one sentence; empty if nothing is known."""
         if self.known is None:
             return ""
         if self.status is Status.FIXED:
             return f"fixed in {self.known.fixed_in}: upgrade"
         if self.known.upstream is Upstream.FIXED:
-            return f"seen although {self.known.fixed_in} is said to fix it"
+            return f"still present, although {self.known.fixed_in} is documented to fix it"
         return {
             Upstream.INTENDED: "the library documents or intends it",
             Upstream.OPEN: "open upstream",
-            Upstream.MERGED: "fixed upstream, and in no release yet",
+            Upstream.MERGED: "fixed upstream, but not released",
             Upstream.UNREPORTED: "not found in a public tracker",
         }[self.known.upstream]

@@ -1,4 +1,4 @@
-"""How every report tells findings: the headline, the order, the status, and the letter of the accused side."""
+"""Common wording of findings in all reports: headline, order, status, and the letter of the accused side."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from conformance.verdict import Verdict
 from .model import UNKNOWN, Finding, Status, Upstream, held_alone
 
 SIDES = {Side.PRODUCER: "p", Side.CONSUMER: "c", Side.BOTH: "b"}
-"""The letter behind a number of failures in a table of producers and consumers: which side is accused."""
-SIDES_LEGEND = "p the producer is accused   c the consumer   b both   without a letter: neither, or not known"
+"""The letter after a number of failures in a table of producers and consumers. It names the accused side."""
+SIDES_LEGEND = "p producer accused   c consumer accused   b both   no letter: neither, or unknown"
 _WORST_FIRST = list(Verdict)
 DEATHS = {
-    Outcome.CRASH.value: "the process died",
-    Outcome.POISONED.value: "the CUDA context was lost",
-    Outcome.HANG.value: "the process did not come back",
+    Outcome.CRASH.value: "the process crashed",
+    Outcome.POISONED.value: "the CUDA context was corrupted (sticky error)",
+    Outcome.HANG.value: "the process hung",
 }
-"""How a process was lost, by the outcome of a case; the worst first."""
+"""How a process ended, by the outcome of a case; the worst first."""
 
 
 def headline(found: Sequence[Finding]) -> str:
-    """``30 findings in 7 libraries: 21 new, 5 known, 4 fixed in a newer release``; robustness and deviations beside them."""
+    """``30 findings in 7 libraries: 21 new, 5 known, 4 fixed in a newer release``, then counts of robustness findings and deviations."""
     broken = [finding for finding in found if finding.verdict is Verdict.VIOLATES]
     others = Counter(finding.verdict for finding in found if finding.verdict is not Verdict.VIOLATES)
     nameless = sum(finding.library == UNKNOWN for finding in broken)
@@ -38,7 +38,7 @@ def headline(found: Sequence[Finding]) -> str:
 
 def _broken(broken: Sequence[Finding]) -> str:
     if not broken:
-        return "no broken promise"
+        return "no violations"
     counts = Counter(finding.status for finding in broken)
     told = ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status])
     libraries = len({finding.library for finding in broken} - {UNKNOWN})
@@ -47,9 +47,9 @@ def _broken(broken: Sequence[Finding]) -> str:
 
 
 def by_library(found: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
-    """The findings of each accused library, the most serious first.
+    """Return the findings of each accused library, the most serious first.
 
-    Libraries that break a promise come before the others, each kind in alphabetical order; findings of no known library come last.
+    Libraries with violations come before the others, each group in alphabetical order. Findings without a known library come last.
     """
     members: dict[str, list[Finding]] = defaultdict(list)
     for finding in found:
@@ -64,14 +64,14 @@ def _order(group: tuple[str, Sequence[Finding]]) -> tuple[object, ...]:
 
 
 def _seriousness(finding: Finding) -> tuple[object, ...]:
-    """Worst verdict first, in each verdict those that end a process, then those of most cases."""
+    """Sort key: worst verdict first, then findings that end a process, then those with most cases."""
     return (_WORST_FIRST.index(finding.verdict), not ended(finding), -len(finding.cases), finding.id)
 
 
 def ended(finding: Finding) -> str:
-    """How a process was lost in one of the finding's cases, in words; empty where each went on.
+    """Return how a process ended in the finding's cases, in words; empty if every process survived.
 
-    Where two mistakes meet, either library's may be the one that ended the process: such a case tells only where there is no other.
+    A case that accuses both sides counts only if there are no others, because the other library may have ended the process.
     """
     outcomes = {observation.outcome for observation in held_alone(finding.observations)}
     return next((told for outcome, told in DEATHS.items() if outcome in outcomes), "")

@@ -1,4 +1,4 @@
-"""The sentences of findings, and the names that libraries go by."""
+"""Sentences of findings, and the display names of libraries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TITLES = {
     "reference": "the reference",
     UNKNOWN: "One of the libraries",
 }
-"""By the name of the adapter; a library that is not built in goes by its own."""
+"""Display names by adapter name. Other libraries are shown by the name of their adapter."""
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface"}
 PLAIN = "a plain array"
 _RELEASE = {Role.PRODUCER: "an export", Role.CONSUMER: "an import"}
 _RELEASED = ("an export", "an import", "a capsule", "an array")
-"""The beginnings of words that name the released object, and not its special input."""
-_LOST = {Code.CRASH: "ends the process", Code.HANG: "does not come back"}
+"""Beginnings of phrases that name the released object instead of its special input."""
+_LOST = {Code.CRASH: "crashes the process", Code.HANG: "hangs"}
 _AT_EXIT = {
     Code.PROGRAM_CRASH: "makes the exit of the interpreter fail",
     Code.PROGRAM_HANG: "keeps the interpreter from exiting",
@@ -34,14 +34,14 @@ _AT_EXIT = {
 
 
 def title(library: str) -> str:
-    """A library's name as people write it."""
+    """Return the display name of a library."""
     return TITLES.get(library, library)
 
 
 def sentence(library: str, role: Role, code: Code | None, given: str, protocol: str, step: str) -> str:
-    """One plain sentence: which library does what, to what, by which protocol. ``None`` is a code of a newer suite."""
+    """Return one sentence: the library, its mistake, the input and the protocol. ``code`` is ``None`` for a code of a newer suite."""
     if code is None:
-        return f"{title(library)} fails in a way that this version of the suite has no words for."
+        return f"{title(library)} fails with a code that this version of the suite does not know."
     says = code.says(role)
     if code in _LOST and step == Doing.RELEASE.value:
         says = f"{_LOST[code]} when {_released(role, given)} is released"
@@ -52,7 +52,7 @@ def sentence(library: str, role: Role, code: Code | None, given: str, protocol: 
     if code in _AT_EXIT and given == EXITING:
         says = _AT_EXIT[code]
     if not given:
-        says = says.removesuffix(": {given}")  # the rest says it already
+        says = says.removesuffix(": {given}")  # without input the text before the colon is the whole sentence
     by = f", by {PROTOCOLS[protocol]}" if protocol in PROTOCOLS else ""
     return f"{title(library)} {says.format(given=given or PLAIN)}{by}."
 

@@ -1,4 +1,4 @@
-"""``python -m conformance gate``, ``waivers`` and ``history``."""
+"""The commands ``python -m conformance gate``, ``waivers`` and ``history``."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ WAIVERS = Path("waivers.yaml")
 LOCKS = Path("locks")
 _FEW = 10
 _PIN = re.compile(r"^([\w.-]+)==", re.MULTILINE)
-"""A distribution that a lock holds."""
+"""A pinned distribution in a lock file."""
 _NOTHING = RunFile("", "", "", "", ())
-"""In place of a run that is not what was written."""
+"""Stands in for a run that was altered, so that nothing in it counts."""
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``gate``, ``waivers`` or ``history``."""
+    """Add the options of ``gate``, ``waivers`` or ``history``."""
     {"gate": _add_gate, "waivers": _add_waivers, "history": _add_history}[name](command)
 
 
 def _add_gate(command: argparse.ArgumentParser) -> None:
     _add_run(command, needed=True)
     _add_present(command)
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write everything that was found there")
-    command.add_argument("--history", type=Path, metavar="FILE", help="also add the run to this file of runs")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write all remarks to this JSON file")
+    command.add_argument("--history", type=Path, metavar="FILE", help="also append the run to this history file")
     command.add_argument(
-        "--verbose", action="store_true", help="also show what does not count: fixed, still, new cases"
+        "--verbose",
+        action="store_true",
+        help="also show remarks that do not affect the exit code: fixed, still, new cases",
     )
     command.set_defaults(run=_gate)
 
@@ -57,42 +59,48 @@ def _add_gate(command: argparse.ArgumentParser) -> None:
 def _add_waivers(command: argparse.ArgumentParser) -> None:
     _add_run(command, needed=False)
     command.add_argument(
-        "--propose", action="store_true", help="write waivers for what is not covered, for a person to fill in"
+        "--propose",
+        action="store_true",
+        help="write waivers for failures that no waiver covers; a person fills them in",
     )
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the proposal there (default: print it)")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the proposal to this file (default: print it)")
     command.set_defaults(run=_waivers)
 
 
 def _add_history(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", type=Path, metavar="FILE", help="as `gate --history` has made it")
+    command.add_argument("file", type=Path, metavar="FILE", help="a history file written by `gate --history`")
     command.set_defaults(run=_history)
 
 
 def _add_run(command: argparse.ArgumentParser, *, needed: bool) -> None:
-    told = "a run file, or a folder that `conform` or `check` has made"
+    told = "a run file, or a folder written by `conform` or `check`"
     command.add_argument("--run", dest="judged", type=Path, metavar="RUN", required=needed, help=told)
-    command.add_argument("--baseline", type=Path, metavar="RUN", help="what it is compared with (without: all is new)")
     command.add_argument(
-        "--waivers", type=Path, metavar="FILE", help=f"who answers for what (default: {WAIVERS}, if it is there)"
+        "--baseline", type=Path, metavar="RUN", help="the run to compare with (default: none, every violation is new)"
     )
     command.add_argument(
-        "--today", type=_day, metavar="DATE", help="judge waivers as on this day (default: today, in UTC)"
+        "--waivers", type=Path, metavar="FILE", help=f"the file of waivers (default: {WAIVERS}, if it exists)"
+    )
+    command.add_argument(
+        "--today", type=_day, metavar="DATE", help="judge waivers as of this day (default: today, in UTC)"
     )
 
 
 def _add_present(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--candidate", action="append", default=[], metavar="NAME=FILE",
-        help="what is to be released: the run has to have tested it (repeatable, also for one name)",
+        help="a file to be released; the gate fails unless the run tested it (repeatable, also for one name)",
     )  # fmt: skip
-    command.add_argument("--locks", type=Path, metavar="DIR", help=f"the locks of now (default: {LOCKS})")
+    command.add_argument(
+        "--locks", type=Path, metavar="DIR", help=f"the folder of current lock files (default: {LOCKS})"
+    )
 
 
 def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"--today: {text!r} is no date; write it as 2026-11-20") from error
+        raise UserError(f"--today: {text!r} is not a date; write it as 2026-11-20") from error
 
 
 def _today(options: argparse.Namespace) -> date:
@@ -117,40 +125,42 @@ def _gate(options: argparse.Namespace) -> int:
 
 
 def given(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The files and folders that a run is judged by, each with its option."""
+    """Return the files and folders that the judgement reads, each with its option."""
     named = [("--run", options.judged), ("--baseline", options.baseline), ("--waivers", options.waivers or WAIVERS)]
     named += [("--candidate", Path(text.partition("=")[2])) for text in options.candidate]
     return [(option, path) for option, path in named if path]
 
 
 def add_judged(command: argparse.ArgumentParser) -> None:
-    """The options by which another command judges a run as ``gate`` does."""
+    """Add the options by which another command judges a run as ``gate`` does."""
     _add_run(command, needed=True)
     _add_present(command)
 
 
 def judged(options: argparse.Namespace) -> tuple[Judgement, tuple[Waiver, ...]]:
-    """What ``gate`` would say with these options, and the waivers that it would go by."""
+    """Return the judgement of ``gate`` with these options, and the waivers that it applied."""
     given = _read_waivers(options)
     return _judged(options, given), given
 
 
 def _judged(options: argparse.Namespace, given: Sequence[Waiver]) -> Judgement:
     altered: list[str] = []
-    run = _load(reader.load, options.judged, altered) or _NOTHING  # its own results are compared cell by cell
+    run = (
+        _load(reader.load, options.judged, altered) or _NOTHING
+    )  # `judgement.judge` compares the results of each cell with their digest
     baseline = _load(source_digests.load, options.baseline, altered) if options.baseline else None
     return judgement.judge(run, baseline, given, _present(options, run, altered))
 
 
 def _judged_by_cases(options: argparse.Namespace, run: RunFile, given: Sequence[Waiver]) -> Judgement:
-    """What waivers are about: whether results are of now is not asked."""
+    """Judge only the cases, for commands about waivers. Stale results are not reported."""
     baseline = source_digests.load(options.baseline) if options.baseline else None
     present = Present(_today(options), canaries=trust.canaries())
     return judgement.judge(run, baseline, given, present)
 
 
 def _load(load: Callable[[Path], RunFile], path: Path, altered: list[str]) -> RunFile | None:
-    """A run that is not as it was written is a remark, and nothing in it counts."""
+    """Load a run. An altered run becomes a remark, and ``None`` is returned."""
     try:
         return load(path)
     except Altered as error:
@@ -159,7 +169,7 @@ def _load(load: Callable[[Path], RunFile], path: Path, altered: list[str]) -> Ru
 
 
 def _present(options: argparse.Namespace, run: RunFile, altered: Sequence[str]) -> Present:
-    """What there is now: this package, the locks, the candidates."""
+    """Return the current state to compare with: this package, the locks and the candidates."""
     candidates = _candidates(options.candidate)
     return Present(
         _today(options), conformance.__version__, digests.of_suite(), _locks(options.locks, run), candidates,
@@ -173,7 +183,7 @@ def _locks(folder: Path | None, run: RunFile) -> dict[str, str] | None:
     if not files.is_folder(folder or LOCKS):
         if wanted or folder:
             raise UserError(
-                f"--locks: {folder or LOCKS} is no folder, and without locks nobody can tell whether results are stale"
+                f"--locks: {folder or LOCKS} is not a folder; the gate needs the locks to find stale results"
             )
         return None
     return {path.name.removesuffix(LOCKED): digests.of_file(path) for path in (folder or LOCKS).glob(f"*{LOCKED}")}
@@ -191,7 +201,7 @@ def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
         if not (name and equals and file):
             raise UserError(f"--candidate: {text!r} is not NAME=FILE, such as torch=dist/torch-2.13.0.whl")
         if not files.is_file(Path(file)):
-            raise UserError(f"--candidate: {file} is no file; give the wheel that the cells were run with")
+            raise UserError(f"--candidate: {file} is not a file; give the wheel that the cells were run with")
         try:
             found[_distribution(name, Path(file))][wheels.digest(Path(file))] = Path(file).name
         except files.Unreadable as error:
@@ -200,7 +210,7 @@ def _candidates(given: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _distribution(called: str, file: Path) -> str:
-    """A wheel says itself which it is of, as for `conform`; another file is what it is called."""
+    """Return the name of the distribution: from the wheel's file name, as in `conform`, or else as given."""
     try:
         name = parse_wheel_filename(file.name)[0]
     except InvalidWheelFilename:
@@ -211,9 +221,11 @@ def _distribution(called: str, file: Path) -> str:
 
 
 def _check_can_be_written(option: str, path: Path | None) -> None:
-    """Before anything is judged."""
+    """Raise UserError if the folder of an output is missing. Called before the run is judged."""
     if path and not files.is_folder(path.absolute().parent):
-        raise UserError(f"{option}: {path} cannot be written: there is no folder {path.parent}; choose another place")
+        raise UserError(
+            f"{option}: {path} cannot be written: the folder {path.parent} does not exist; choose another place"
+        )
 
 
 def _append(path: Path, run: RunFile) -> None:
@@ -221,7 +233,7 @@ def _append(path: Path, run: RunFile) -> None:
     for complaint in complaints:
         print(f"conformance: {harmless(complaint)}", file=sys.stderr)
     if not added:
-        print(f"conformance: {path} has this run already; nothing was added", file=sys.stderr)
+        print(f"conformance: {path} already has this run; nothing was added", file=sys.stderr)
 
 
 # -- waivers
@@ -238,10 +250,10 @@ def _waivers(options: argparse.Namespace) -> int:
     if options.propose:
         return _propose(options)
     if options.out:
-        raise UserError("--out is for a proposal; give --propose with it")
+        raise UserError("--out needs --propose")
     given = _read_waivers(options)
     if not given and options.waivers is None and not files.is_there(WAIVERS):
-        raise UserError(f"there is no {WAIVERS} here; name the file with --waivers")
+        raise UserError(f"{WAIVERS} does not exist; name the file with --waivers")
     screen, today = Screen.of(sys.stdout), _today(options)
     run = source_digests.load(options.judged) if options.judged else None
     covered = waivers.coverage(trust.without_canaries(run, trust.canaries()), given, today) if run else None
@@ -283,7 +295,7 @@ def _covers(spots: Collection[waivers.Spot]) -> str:
 
 def _propose(options: argparse.Namespace) -> int:
     if not options.judged:
-        raise UserError("--propose needs a run: give it with --run")
+        raise UserError("--propose needs --run")
     given = _read_waivers(options)
     text = proposals.text(
         _judged_by_cases(options, source_digests.load(options.judged), given),
@@ -294,7 +306,7 @@ def _propose(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return Exit.OK
     if files.is_kept(options.out):
-        raise UserError(f"--out: {options.out} is there already, and may be somebody's work; choose another name")
+        raise UserError(f"--out: {options.out} exists and is not overwritten; choose another name")
     with given_by("--out", options.out):
         files.write(options.out, text)
     return Exit.OK
@@ -305,9 +317,9 @@ def _propose(options: argparse.Namespace) -> int:
 
 def _history(options: argparse.Namespace) -> int:
     if not files.is_there(options.file):
-        raise UserError(f"{options.file} is not there; `gate --history {options.file}` makes it")
+        raise UserError(f"{options.file} does not exist; `gate --history {options.file}` creates it")
     if not history.is_one(options.file):
-        raise UserError(f"{options.file} is no history of runs; name a file that `gate --history` has made")
+        raise UserError(f"{options.file} is not a history file; name a file written by `gate --history`")
     found = history.read(options.file)
     for complaint in found.complaints:
         print(f"conformance: {harmless(complaint)}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""A run beside its baseline, cell by cell and case by case: what got worse, what got better, what is gone. Pure.
+"""Compare a run with its baseline, cell by cell and case by case. Pure functions.
 
-States are strings with a letter for each case of the plan, so cells that agree are passed over at the speed of a comparison, and only
-what differs or does not conform is looked at.
+The states of a cell are a string with a letter for each case of the plan. Equal strings are skipped by one comparison, so only cases
+that differ or do not conform are visited.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ _ROWS: dict[Verdict, tuple[Kind | None, ...]] = {
 CHANGE: dict[Verdict, dict[Verdict, Kind | None]] = {
     before: {**dict(zip(_NOW, row)), U: Kind.NOT_TESTED, L: Kind.NOT_TESTED} for before, row in _ROWS.items()
 }
-"""What it is to have been the one and to be the other; ``None`` where there is nothing to tell.
+"""The kind of remark for each change of verdict, from before to now; ``None`` for no remark.
 
-Worse is: not to conform any more, to be refused where it was supported, and a worse failure than before, from an observation by robustness
-and a deviation to a violation. What violates was not supported, and forbidden input need not be: a refusal in their place is better. What was
-refused had no exchange that could be judged, so that what it does now is judged as if it were new. What has no verdict now is never
-more than not tested, and what had none is new.
+A regression is one of: a conforming case does not conform; a supported exchange is refused; a failure gets worse, in the order observed,
+robustness, deviates, violates. A refusal in place of a violation, or of a failure on forbidden input, is an improvement. A refused case
+had no exchange to judge, so its verdict now is judged as new. An undecided case or one without a result is only ever "not tested", and a
+case without a verdict before is new.
 """
 _CONFORMS = C.letter
 ABSENT = "-"
-"""In place of the letter of a case that the baseline does not have. It is judged as one that was not decided."""
+"""Letter for a case that the baseline does not have. Such a case is judged like one that was not decided."""
 _BY_LETTERS = {
     (was.letter if was else ABSENT) + now.letter: (was, now, CHANGE[was or U][now])
     for was in (*Verdict, None)
     for now in Verdict
 }
 _ONLY_COUNTED = frozenset(was + now.letter for was in (ABSENT, U.letter, L.letter) for now in (C, R, O))
-"""New cases that conform, are refused or observed are counted; the others are named one by one."""
+"""New cases with these verdicts are only counted; the other new cases get a remark each."""
 
 
 def compare(run: RunFile, baseline: RunFile | None) -> Iterator[Remark]:
-    """Every cell of the run, then what the baseline has besides."""
+    """Yield remarks on every cell of the run, then on cells and cases that only the baseline has."""
     comparison = _Comparison(run, baseline)
     for cell in run.cells:
         yield from comparison.cell(cell)
     if baseline is not None:
         yield from comparison.gone(baseline)
     if not any(is_trusted(cell) for cell in run.cells):
-        yield Remark(Kind.NOT_TESTED, "no cell of this run has results: nothing was tested")
+        yield Remark(Kind.NOT_TESTED, "no cell of this run has results")
 
 
 @dataclass
 class _Comparison:
-    """Two runs, with what many of their cells share worked out once."""
+    """A run and its baseline, with caches for work that many cells share."""
 
     run: RunFile
     baseline: RunFile | None
@@ -85,7 +85,7 @@ class _Comparison:
     # cells
 
     def cell(self, cell: CellResult) -> Iterator[Remark]:
-        """What became of it as a whole, then its cases."""
+        """Yield remarks on the cell as a whole, then on its cases."""
         before = self.before.get(cell.name)
         yield from _lifecycle(cell, before)
         yield from _absent(cell, before)
@@ -95,7 +95,7 @@ class _Comparison:
             yield from self.cases(cell, before if before and is_trusted(before) else None)
 
     def cases(self, cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
-        """The cases of a cell with results."""
+        """Yield remarks on the cases of a cell with results."""
         letters = self._letters(cell, before)
         now_at, before_at = evidence_at(cell), evidence_at(before) if before else {}
         positions = self._alignment(cell, before)
@@ -116,13 +116,13 @@ class _Comparison:
         yield from self._new(cell, before, new)
 
     def _to_look_at(self, cell: CellResult, letters: str, now_at: dict[int, int]) -> Iterable[int]:
-        """Where there may be something to tell."""
+        """Return the positions that may need a remark."""
         if self.baseline is None or letters == cell.states:
             return now_at
         return [n for n, (old, now) in enumerate(zip(letters, cell.states)) if not old == now == _CONFORMS]
 
     def _letters(self, cell: CellResult, before: CellResult | None) -> str:
-        """The baseline's states in the order of this cell's plan."""
+        """Return the baseline's states in the order of this cell's plan."""
         if before is None:
             return ABSENT * len(cell.states)
         positions = self._alignment(cell, before)
@@ -131,7 +131,7 @@ class _Comparison:
         return "".join([before.states[n] if n >= 0 else ABSENT for n in positions])
 
     def _alignment(self, cell: CellResult, before: CellResult | None) -> list[int] | None:
-        """For each case of the plan its position in the baseline's, -1 where it has none; ``None`` where the plans are one."""
+        """Return each case's position in the baseline's plan, or -1; ``None`` if the two plans are equal."""
         if before is None or self.baseline is None:
             return None
         key = (cell.plan, before.plan)
@@ -160,19 +160,19 @@ class _Comparison:
         for invariant, counts in new.items():
             yield Remark(Kind.NEW_CASE, f"{invariant}: the baseline has no verdict on {_counted(counts)}", cell.name)
 
-    # what the baseline has besides
+    # cells and cases that only the baseline has
 
     def gone(self, baseline: RunFile) -> Iterator[Remark]:
-        """Cells, invariants and cases that are not planned any more."""
+        """Yield remarks on cells, invariants and cases that are no longer planned."""
         ours = self.run.by_name()
         for name in self.before:
             if name not in ours:
-                yield Remark(Kind.SHRUNK, "the baseline has this cell, and it is not planned any more", name)
+                yield Remark(Kind.SHRUNK, "the baseline has this cell, but this run did not plan it", name)
         pairs = [(cell, self.before[cell.name]) for cell in self.run.cells if cell.name in self.before]
         pairs = [(cell, before) for cell, before in pairs if is_trusted(cell) and before.is_tested]
         everywhere = self._gone_everywhere(pairs)
         for invariant in sorted(everywhere):
-            yield Remark(Kind.SHRUNK, f"{invariant} is not planned any more, in none of the cells of the baseline")
+            yield Remark(Kind.SHRUNK, f"{invariant} is no longer planned in any cell of the baseline")
         for cell, before in pairs:
             gone = [case for case in self._gone_cases(cell, before) if case.partition("/")[0] not in everywhere]
             if gone:
@@ -202,7 +202,7 @@ class _Comparison:
 
 @dataclass(frozen=True)
 class _Extent:
-    """What a plan is about."""
+    """Devices and invariants of a plan."""
 
     devices: set[str]
     invariants: set[str]
@@ -216,7 +216,7 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
     done, unresolvable = Lifecycle.DONE.value, Lifecycle.UNRESOLVABLE.value
     if cell.lifecycle == done:
         if not cell.is_tested:
-            yield Remark(Kind.NOT_TESTED, "it came to its end and has no results", cell.name)
+            yield Remark(Kind.NOT_TESTED, "it finished without results", cell.name)
         return
     told = f"{cell.lifecycle}: {cell.reason}" if cell.reason else cell.lifecycle
     was = before.lifecycle if before else ""
@@ -231,13 +231,13 @@ def _lifecycle(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
 
 
 def _absent(cell: CellResult, before: CellResult | None) -> Iterator[Remark]:
-    """Yield libraries that were planned or installed in a cell and could not be used; the cell proves nothing about them.
+    """Yield libraries that were planned or installed in a cell but could not be used, and so were not tested.
 
     If the baseline could use such a library, its cases are missing from the plan, and :func:`_gone` reports them.
     """
     installed = {name for name, why in cell.absent.items() if is_installed(why)}
     for name in sorted(cell.absent.keys() & cell.holds.keys() | installed) if is_trusted(cell) else ():
-        told = f"{name} could not be used, so nothing of it was tested: {cell.absent[name]}"
+        told = f"{name} could not be used and was not tested: {cell.absent[name]}"
         if before is None or not is_trusted(before) or name not in {**before.absent, **before.holds}:
             yield Remark(Kind.NOT_TESTED, told, cell.name)
         elif name in before.absent:
@@ -255,13 +255,13 @@ def _sentence(was: Verdict | None, now: Verdict, evidence: Evidence | None, befo
         better = ", which is better" if CHANGE[was][now] is Kind.FIXED and now is not C else ""
         return f"{_told(was)} before, {told} now{better}{said}{earlier}"
     if evidence and before and evidence.outcome != before.outcome:
-        return f"{told} as before, but otherwise ({before.outcome} before, {evidence.outcome} now){said}"
+        return f"{told} as before, but with another outcome ({before.outcome} before, {evidence.outcome} now){said}"
     return f"{told} as before{said}"
 
 
 def _told(verdict: Verdict) -> str:
-    """The word, where it can stand in a sentence."""
-    return "a failure of robustness" if verdict is B else verdict.word
+    """Return the verdict as part of a sentence."""
+    return "a robustness failure" if verdict is B else verdict.word
 
 
 def _counted(counts: Counter[Verdict]) -> str:
@@ -272,23 +272,23 @@ def _counted(counts: Counter[Verdict]) -> str:
 def _gone(
     cell: CellResult, before: CellResult, gone: Sequence[str], ours: _Extent, theirs: _Extent
 ) -> Iterator[Remark]:
-    """What is not planned any more in one cell, told by what explains most: a library, a device, an invariant, a case."""
+    """Yield remarks on cases no longer planned in a cell, by the widest cause: a library, a device, an invariant, a case."""
     left = list(gone)
     for library in sorted(cell.absent.keys() - before.absent.keys()):
         lost = [case for case in left if library in place(case).libraries]
         if lost:
-            told = f"{library} cannot be used any more ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
+            told = f"{library} can no longer be used ({cell.absent[library]}): {many(len(lost), 'case')} not planned"
             yield Remark(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if library not in place(case).libraries]
     for device in sorted(theirs.devices - ours.devices):
         lost = [case for case in left if place(case).device == device]
         if lost:
-            told = f"nothing is planned on {device} any more: {many(len(lost), 'case')} not planned"
+            told = f"no case is planned on {device} any more: {many(len(lost), 'case')} not planned"
             yield Remark(Kind.SHRUNK, told, cell.name)
             left = [case for case in left if place(case).device != device]
     for invariant, count in sorted(Counter(case.partition("/")[0] for case in left).items()):
         if invariant not in ours.invariants:
-            yield Remark(Kind.SHRUNK, f"{invariant} is not planned any more: {many(count, 'case')}", cell.name)
+            yield Remark(Kind.SHRUNK, f"{invariant} is no longer planned: {many(count, 'case')}", cell.name)
     for case in left:
         if case.partition("/")[0] in ours.invariants:
-            yield Remark(Kind.SHRUNK, "the baseline has this case, and it is not planned any more", cell.name, case)
+            yield Remark(Kind.SHRUNK, "the baseline has this case, but this run did not plan it", cell.name, case)

@@ -1,4 +1,4 @@
-"""A judgement for people: counts by kind, remarks that say the same put together, and one line at the end."""
+"""Terminal output of a judgement: counts by kind, grouped remarks, and the verdict in the last line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from conformance.runs.remarks import Judgement, Kind, Remark
 from . import judgement
 
 _FEW = 4
-"""Cells and cases that are named; the others are counted."""
+"""Maximum number of cells and cases that are named; the others are counted."""
 _MOST = 40
-"""Groups of a kind that are shown; the others are counted, and in the JSON document."""
+"""Maximum number of groups of a kind that are shown. The JSON document has all of them."""
 _HEAD = 8
-"""Columns that stand before a paragraph, at most."""
+"""Maximum width of the symbol and indent before a paragraph."""
 _QUIET = frozenset({Kind.STILL, Kind.FIXED, Kind.NEW_CASE})
-"""Kinds that are shown only on request."""
+"""Kinds that are shown only with ``--verbose``."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Remarks of one kind about cases that show the same findings; or that say the same of one invariant and the same libraries.
+    """Remarks of one kind with the same findings; without findings, those with the same sentence, invariant and libraries.
 
-    ``title`` says which, where no finding does. ``sentence`` is that of the first remark, and ``others`` how many say something else:
-    numbers and addresses do not keep like from like.
+    ``title`` names the invariant and libraries if there is no finding. ``sentence`` is that of the first remark. ``others`` counts remarks with
+    another sentence. Sentences are compared without numbers and addresses.
     """
 
     kind: Kind
@@ -44,11 +44,11 @@ class Group:
     cells: tuple[str, ...]
     cases: tuple[str, ...]
     ended: bool
-    """Whether a process was lost in one of the cases."""
+    """Whether a case of the group ended its process."""
 
 
 def grouped(remarks: Sequence[Remark], evidence: Sequence[Evidence]) -> list[Group]:
-    """The remarks put together, in the order of the first of each group; they refer to this evidence."""
+    """Group the remarks, in the order of the first of each group. The remarks refer to this evidence."""
     members: dict[tuple[Kind, tuple[str, ...], str, str, str], list[Remark]] = defaultdict(list)
     for remark in remarks:
         title = _title(remark)
@@ -80,7 +80,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
-    """The whole judgement. What does not count for the exit code only with ``verbose``, save notes and what newly ends a process."""
+    """Print the judgement. Kinds without effect on the exit code need ``verbose``, except notes and new crashes."""
     told = _Told({cell.name: cell.title for cell in found.run.cells}, {one.id: one for one in found.findings})
     _counts(screen, found)
     by_kind: dict[Kind, list[Remark]] = defaultdict(list)
@@ -100,7 +100,7 @@ def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
 
 @dataclass(frozen=True)
 class _Told:
-    """What cells and findings are called."""
+    """Titles of cells and findings by id."""
 
     titles: Mapping[str, str]
     findings: Mapping[str, Finding]
@@ -147,7 +147,7 @@ def _group(screen: Screen, group: Group, told: _Told) -> None:
 
 
 def _about(screen: Screen, group: Group, head: str, findings: Mapping[str, Finding]) -> None:
-    """Each finding with its id and its status, or else the invariant and the libraries; and what the remarks say of them."""
+    """Print each finding with its id and status, or else the invariant and libraries, and then the sentence."""
     for number, id in enumerate(group.findings):
         finding = findings.get(id)
         _headed(screen, "    and " if number else head, finding.sentence if finding else id)
@@ -156,14 +156,14 @@ def _about(screen: Screen, group: Group, head: str, findings: Mapping[str, Findi
     if group.title:
         _headed(screen, head, group.title)
     if group.findings or group.title:
-        more = f" ({many(group.others, 'remark')} in other words)" if group.others else ""
+        more = f" ({many(group.others, 'remark')} worded differently)" if group.others else ""
         screen.wrapped(group.sentence + more, "      ")
     else:
         _headed(screen, head, group.sentence)
 
 
 def _headed(screen: Screen, head: str, text: str) -> None:
-    """A paragraph with this before it."""
+    """Print a wrapped paragraph after this head."""
     width = max(screen.width - _HEAD, 40)
     first, *rest = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
     screen.line(f"{head}{first}")

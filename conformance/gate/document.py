@@ -1,4 +1,4 @@
-"""What a gate found as one JSON document, for machines. Its schema lies beside it."""
+"""JSON document of a judgement, for programs. Its schema is in ``schemas/gate.schema.json``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "conformance-gate/2"
 
 
 def to_json(found: Judgement, today: date) -> dict[str, Any]:
-    """Plain data: all remarks, worst first; what they refer to of the run's evidence is in it once."""
+    """Return plain data: all remarks, worst first. Evidence that they share is stored once."""
     used = sorted({remark.evidence for remark in found.remarks if remark.evidence is not None})
     place = {index: number for number, index in enumerate(used)}
     counts = judgement.counts(found.remarks)
@@ -35,7 +35,7 @@ def to_json(found: Judgement, today: date) -> dict[str, Any]:
 
 
 def _shown(found: Judgement) -> list[Finding]:
-    """The findings that remarks refer to."""
+    """Return the findings that remarks refer to."""
     named = {id for remark in found.remarks for id in remark.findings}
     return [one for one in found.findings if one.id in named]
 

@@ -1,4 +1,4 @@
-"""The history for people: a line for each run, then what flaps, then since when the rest fails."""
+"""Terminal output of a history: a line for each run, then flaky cases, then failing cases with the run since which they fail."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from conformance.verdict import Verdict
 from .waivers import Spot
 
 _MOST = 30
-"""Lines of a list that are shown; the others are counted."""
+"""Maximum number of lines of a list; the others are counted."""
 
 
 def show(screen: Screen, entries: Sequence[Entry]) -> None:
-    """Runs in the order in which they began."""
+    """Print the runs in the order in which they began, then flaky and failing cases."""
     runs = latest(entries)
     for one in runs:
         _run(screen, one)
@@ -25,7 +25,7 @@ def show(screen: Screen, entries: Sequence[Entry]) -> None:
     flapping = sorted(((-s.flaps, spot, s) for spot, s in found.items() if s.flaps > 1), key=lambda row: row[:2])
     if flapping:
         screen.line()
-        screen.line(screen.paint(f"flaps: {many(len(flapping), 'case')}", "bold"))
+        screen.line(screen.paint(f"flaky: {many(len(flapping), 'case')}", "bold"))
         for _, spot, streak in flapping[:_MOST]:
             screen.line(f"  {_told(spot, streak)}")
         _rest(screen, len(flapping))
@@ -41,13 +41,13 @@ def _run(screen: Screen, one: Entry) -> None:
     told = ", ".join(f"{count} {word}" for word, count in sorted(states.items()))
     planned = sum(cell.planned for cell in tested)
     screen.line(
-        f"{one.began or 'never begun':<25}  {one.id:<12}  {one.digest[:12]}  suite {one.suite or '?'}  "
+        f"{one.began or 'not started':<25}  {one.id:<12}  {one.digest[:12]}  suite {one.suite or '?'}  "
         f"{len(tested)}/{many(len(one.cells), 'cell')}, {many(planned, 'case')}" + (f": {told}" if told else "")
     )
 
 
 def _told(spot: Spot, streak: Streak) -> str:
-    how = "fails" if streak.failing else "does not fail"
+    how = "fails" if streak.failing else "passes"
     return f"{spot[1]} in {spot[0]}: {many(streak.flaps, 'change')}; {how} since {_since(streak)}"
 
 
@@ -56,14 +56,14 @@ def _since(streak: Streak) -> str:
 
 
 def _steady(screen: Screen, found: dict[Spot, Streak]) -> None:
-    """What fails and does not flap, by the run since which it does."""
+    """Print the cases that fail and are not flaky, by the run since which they fail."""
     since: dict[str, list[Spot]] = defaultdict(list)
     for spot, streak in found.items():
         since[_since(streak)].append(spot)
     if not since:
         return
     screen.line()
-    screen.line(screen.paint(f"fails: {many(len(found), 'case')}", "bold"))
+    screen.line(screen.paint(f"failing: {many(len(found), 'case')}", "bold"))
     for told, spots in list(since.items())[:_MOST]:
         invariants = Counter(case.partition("/")[0] for _, case in spots)
         named = ", ".join(f"{name} {count}" for name, count in invariants.most_common(4))

@@ -1,4 +1,4 @@
-"""Whether results are what they say, and of today: digests of suite, locks, images, candidates and results. Pure."""
+"""Integrity of results: compare digests of suite, locks, images, candidates and results. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ from conformance.runs.source_digests import RESULTS
 
 SUITE, LOCK, IMAGE, IMAGE_KEY = "suite", "lock", "image", "image key"
 _OF_ALL = (SUITE, RESULTS)
-"""What every cell of a run has, if any has."""
+"""Digests that every cell of a run must have, if any cell has them."""
 _SHOWN = 12
-"""Characters of a digest that a sentence has."""
+"""Characters of a digest in a sentence."""
 
 
 @dataclass(frozen=True)
 class Present:
-    """What is there now, by which a run is judged; an empty text or ``None`` is not known, and nothing is said of it.
+    """The current state that a run is compared with. An empty text or ``None`` is unknown, and is not compared.
 
-    ``suite`` is the version, ``suite_digest`` that of its source; ``locks`` are digests by cell, ``pinned`` the distributions that they
-    hold, ``candidates`` the files that are to be released, by the name of their distribution and by digest, ``results`` the digests of the
-    files that results were read from, by cell. ``altered`` says of files that they are not what was written. ``canaries`` are the
-    invariants that test the run, with the outcome they were built for.
+    ``suite`` is the version, ``suite_digest`` the digest of its source. ``locks`` are digests by cell, ``pinned`` the distributions in each
+    lock. ``candidates`` are the files to be released, by distribution and digest. ``results`` are the current digests of the result files, by
+    cell. ``altered`` has a sentence for each file that was altered. ``canaries`` are the canary invariants with their expected outcomes.
     """
 
     today: date
@@ -44,7 +43,7 @@ class Present:
 
 
 def check(run: RunFile, present: Present) -> Iterator[Remark]:
-    """Everything that speaks against taking the results for what they say, and what could not be compared."""
+    """Yield remarks on results that are stale or altered, and on comparisons that could not be made."""
     tested = [cell for cell in run.cells if cell.is_tested]
     yield from _one_suite(tested)
     yield from _complete(tested)
@@ -59,7 +58,7 @@ def check(run: RunFile, present: Present) -> Iterator[Remark]:
 
 
 def _one_suite(tested: Sequence[CellResult]) -> Iterator[Remark]:
-    """All cells of a run ask the same questions, or their answers are not of one run."""
+    """All cells must have been run with the same suite, or their results are not comparable."""
     for name, found in (
         ("digests", {cell.digests[SUITE] for cell in tested if SUITE in cell.digests}),
         ("versions", {cell.versions[SUITE] for cell in tested if cell.versions.get(SUITE)}),
@@ -70,18 +69,20 @@ def _one_suite(tested: Sequence[CellResult]) -> Iterator[Remark]:
 
 
 def _complete(tested: Sequence[CellResult]) -> Iterator[Remark]:
-    """A cell without a digest that the others have was not made as they were."""
+    """Every cell must have the digests that the other cells have."""
     for name in _OF_ALL:
         if any(name in cell.digests for cell in tested):
             for cell in (cell for cell in tested if name not in cell.digests):
-                yield Remark(Kind.INTEGRITY, f"it has no digest of its {name}, which other cells have", cell.name)
+                yield Remark(
+                    Kind.INTEGRITY, f"it has no digest of its {name}, although other cells have one", cell.name
+                )
     for cell in tested:
         if (IMAGE in cell.digests) != (IMAGE_KEY in cell.digests):
-            yield Remark(Kind.INTEGRITY, "it has only one of its image's id and its image's key", cell.name)
+            yield Remark(Kind.INTEGRITY, "it has only one of image id and image key", cell.name)
 
 
 def _images(tested: Sequence[CellResult]) -> Iterator[Remark]:
-    """One key is one image."""
+    """One image key must stand for one image id."""
     by_key: dict[str, set[str]] = defaultdict(set)
     for cell in tested:
         if IMAGE_KEY in cell.digests and IMAGE in cell.digests:
@@ -89,7 +90,7 @@ def _images(tested: Sequence[CellResult]) -> Iterator[Remark]:
     for cell in (cell for cell in tested if IMAGE_KEY in cell.digests):
         ids = by_key.get(cell.digests[IMAGE_KEY], set())
         if len(ids) > 1 or PARTS in cell.digests.get(IMAGE, ""):
-            told = f"the image {cell.digests[IMAGE_KEY]} was not the same one everywhere: {', '.join(sorted(ids))}"
+            told = f"the image {cell.digests[IMAGE_KEY]} is not the same in all cells: {', '.join(sorted(ids))}"
             yield Remark(Kind.INTEGRITY, told, cell.name)
 
 
@@ -97,14 +98,14 @@ def _suite_of_now(cell: CellResult, present: Present) -> Iterator[Remark]:
     digest, version = cell.digests.get(SUITE, ""), cell.versions.get(SUITE, "")
     if digest and present.suite_digest:
         if PARTS in digest:
-            yield Remark(Kind.STALE, "parts of it were run with different suites; run it anew", cell.name)
+            yield Remark(Kind.STALE, "its parts were run with different suites; run it again", cell.name)
         elif digest != present.suite_digest:
-            told = f"it was run with another suite ({_short(digest)}) than there is now ({_short(present.suite_digest)}); run it again"
+            told = f"it was run with another suite ({_short(digest)}) than the current one ({_short(present.suite_digest)}); run it again"
             yield Remark(Kind.STALE, told, cell.name)
     elif version and present.suite and version != present.suite:
         yield Remark(
             Kind.STALE,
-            f"it was run with the suite {version}, and now there is {present.suite}; run it again",
+            f"it was run with the suite {version}, but the current one is {present.suite}; run it again",
             cell.name,
         )
 
@@ -114,32 +115,34 @@ def _lock_of_now(cell: CellResult, present: Present) -> Iterator[Remark]:
         return
     digest, now = cell.digests.get(LOCK, ""), present.locks.get(cell.name, "")
     if PARTS in digest:
-        yield Remark(Kind.STALE, "parts of it were run from different locks; run it anew", cell.name)
+        yield Remark(Kind.STALE, "its parts were run from different locks; run it again", cell.name)
     elif digest and not now:
-        yield Remark(Kind.STALE, "the lock that it was run from is not there any more", cell.name)
+        yield Remark(Kind.STALE, "the lock that it was run from no longer exists", cell.name)
     elif digest and digest != now:
-        told = f"it was run from another lock ({_short(digest)}) than there is now ({_short(now)}); run it again"
+        told = f"it was run from another lock ({_short(digest)}) than the current one ({_short(now)}); run it again"
         yield Remark(Kind.STALE, told, cell.name)
     elif now and not digest:
-        yield Remark(Kind.INTEGRITY, "it does not say which lock it was run from, and there is one", cell.name)
+        yield Remark(Kind.INTEGRITY, "it does not name the lock that it was run from, although there is one", cell.name)
 
 
 def _results(cell: CellResult, present: Present) -> Iterator[Remark]:
     said = cell.digests.get(RESULTS, "")
     found = present.results.get(cell.name, "") if present.results is not None else ""
     if present.results is not None and said and found != said:
-        what = f"is another now ({_short(found)})" if found else "is not there any more"
-        yield Remark(Kind.INTEGRITY, f"its results.jsonl {what}; it was {_short(said)} when the cell ended", cell.name)
+        what = f"has changed (now {_short(found)})" if found else "no longer exists"
+        yield Remark(
+            Kind.INTEGRITY, f"its results.jsonl {what}; its digest was {_short(said)} when the cell ended", cell.name
+        )
 
 
 def _candidates(cell: CellResult, present: Present) -> Iterator[Remark]:
-    """What is to be released has to be what was tested, in every cell that has the library."""
+    """Every cell that has the library must have tested the candidate that is to be released."""
     held = {canonicalize_name(name) for name in (*cell.versions, *cell.axes, *present.pinned.get(cell.name, ()))}
     ran = {canonicalize_name(candidate.name): candidate for candidate in cell.candidates}
     for name, files in present.candidates.items():
         key = canonicalize_name(name)
         if key in ran and ran[key].sha256 not in files:
-            told = f"it was run with another {name} ({_short(ran[key].sha256)}) than the candidate that is given"
+            told = f"it was run with another {name} ({_short(ran[key].sha256)}) than the given candidate"
             yield Remark(Kind.INTEGRITY, told, cell.name)
         elif key not in ran and key in held:
             yield Remark(Kind.INTEGRITY, f"it was run with the released {name}, not with the candidate", cell.name)
@@ -158,18 +161,18 @@ def _candidates_of_run(tested: Sequence[CellResult], present: Present) -> Iterat
     ran = {candidate.sha256 for cell in tested for candidate in cell.candidates}
     for name, files in present.candidates.items():
         if canonicalize_name(name) not in versions:
-            yield Remark(Kind.INTEGRITY, f"no cell of this run was run with a candidate of {name}")
+            yield Remark(Kind.INTEGRITY, f"no cell of this run tested a candidate of {name}")
             continue
         for digest in sorted(files.keys() - ran):
-            yield Remark(Kind.INTEGRITY, f"no cell of this run was run with {files[digest]} ({_short(digest)})")
+            yield Remark(Kind.INTEGRITY, f"no cell of this run tested {files[digest]} ({_short(digest)})")
     given = {canonicalize_name(name) for name in present.candidates}
     for name in sorted(versions.keys() - given):
-        told = f"the candidate of {name} was not compared with a file; give it with --candidate {name}=FILE"
+        told = f"not checked: the candidate of {name}; give its file with --candidate {name}=FILE"
         yield Remark(Kind.NOTE, told)
 
 
 def _not_checked(tested: Sequence[CellResult], present: Present) -> Iterator[Remark]:
-    """What is not known is told, or it would look as if it had been compared."""
+    """Yield notes on comparisons that could not be made, so that silence does not look like success."""
     for name, known in ((SUITE, present.suite_digest), (LOCK, present.locks is not None), (RESULTS, True)):
         without = [cell for cell in tested if name not in cell.digests]
         if tested and len(without) == len(tested):
@@ -177,9 +180,9 @@ def _not_checked(tested: Sequence[CellResult], present: Present) -> Iterator[Rem
         elif name == LOCK and known and without:
             yield Remark(Kind.NOTE, f"not checked: {many(len(without), 'cell')} of this run had no lock")
         elif not known:
-            yield Remark(Kind.NOTE, f"not checked: whether the {name} of each cell is that of now")
+            yield Remark(Kind.NOTE, f"not checked: whether the {name} of each cell is the current one")
     if tested and present.results is None:
-        told = "not checked: the files that the results were read from; a run file has a digest of its own"
+        told = "not checked: the original result files; a run file is checked by its own digest"
         yield Remark(Kind.NOTE, told)
 
 

@@ -1,4 +1,4 @@
-"""The gate: a run judged beside its baseline, with its waivers, by what is there now. Pure; the command is beside it."""
+"""Judge a run against its baseline, its waivers and the current state. Pure functions; :mod:`~conformance.gate.cli` has the commands."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PLACE = {kind: number for number, kind in enumerate(Kind)}
 
 
 def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], present: Present) -> Judgement:
-    """Everything that speaks for and against a run, worst first. Green only if nothing at all speaks against it.
+    """Return all remarks on a run, worst first. The gate passes only if no remark counts.
 
-    Without a baseline everything is new. The order of cells, in the run and in the baseline, changes nothing. By what is not as it was
-    written nothing is judged.
+    Without a baseline every violation is new. The order of cells does not affect the result. If a file was altered, the gate
+    judges nothing else.
     """
     baseline = _of_the_same_cell(run, baseline)
     if present.altered:
@@ -47,7 +47,7 @@ def judge(run: RunFile, baseline: RunFile | None, given: Sequence[Waiver], prese
 
 
 def _of_the_same_cell(run: RunFile, baseline: RunFile | None) -> RunFile | None:
-    """The baseline with the run's name of the cell, where both are a folder of ``check``: the folders' names tell nothing then."""
+    """Return the baseline with the run's cell name, if both are folders of ``check``. There the cell is named after its folder."""
     if baseline is None or not _is_of_check(run) or not _is_of_check(baseline):
         return baseline
     (now,), (before,) = run.cells, baseline.cells
@@ -64,70 +64,72 @@ def _with_findings(remarks: Iterable[Remark], shown: Shown) -> Iterator[Remark]:
 
 
 def _order(remark: Remark) -> tuple[object, ...]:
-    """Worst first; what a waiver covers after everything that counts."""
+    """Sort key: worst first, waived remarks last."""
     return (-remark.exit, _PLACE[remark.kind], remark.case, remark.sentence, remark.cell, remark.waiver)
 
 
 def _own_tests(run: RunFile, baseline: RunFile | None) -> Iterator[Remark]:
-    """The tests of a package that were run beside ours: all of them pass, and there are some."""
+    """Yield remarks on the package's own tests: all must pass, and there must be at least one."""
     before = baseline.by_name() if baseline else {}
     for cell in run.cells:
         found = cell.own_tests
         earlier = before.get(cell.name)
         if found is None:
             if cell.is_tested and earlier and earlier.own_tests:
-                yield Remark(Kind.OWN_TESTS, "the tests beside ours were run in the baseline, and not now", cell.name)
+                yield Remark(
+                    Kind.OWN_TESTS, "the package's own tests ran in the baseline, but not in this run", cell.name
+                )
             continue
-        if found.ended != Lifecycle.DONE.value:  # nobody knows how many there were
-            yield Remark(Kind.OWN_TESTS, f"the tests beside ours did not come to their end: {found.ended}", cell.name)
+        if found.ended != Lifecycle.DONE.value:  # the counts are unknown
+            yield Remark(Kind.OWN_TESTS, f"the package's own tests did not finish: {found.ended}", cell.name)
             continue
         told = f"{found.passed} passed, {found.failed} failed, {found.errors} with errors, {found.skipped} skipped"
         if found.failed or found.errors:
-            yield Remark(Kind.OWN_TESTS, f"the tests beside ours did not all pass: {told}", cell.name)
+            yield Remark(Kind.OWN_TESTS, f"the package's own tests did not all pass: {told}", cell.name)
         elif not found.passed:
-            yield Remark(Kind.OWN_TESTS, f"none of the tests beside ours passed: {told}", cell.name)
+            yield Remark(Kind.OWN_TESTS, f"none of the package's own tests passed: {told}", cell.name)
 
 
 def _canaries_gone(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Remark]:
-    """They are no part of what is said about libraries, and yet a part of the plan."""
+    """Yield canaries that were planned in the baseline only. Comparisons of cases leave canaries out, so this checks them."""
     before = baseline.by_name() if baseline else {}
     for cell in run.cells:
         earlier = before.get(cell.name)
         if baseline and earlier and cell.is_tested and earlier.is_tested:
             gone = trust.canaries_in(baseline, earlier, canaries) - trust.canaries_in(run, cell, canaries)
             if gone:
-                told = f"{', '.join(sorted(gone))}: canaries of the baseline that were not planned: run with --canaries"
+                told = f"{', '.join(sorted(gone))}: canaries of the baseline that this run did not plan; run with --canaries"
                 yield Remark(Kind.SHRUNK, told, cell.name)
 
 
 def _about_baseline(run: RunFile, baseline: RunFile | None, canaries: Mapping[str, str]) -> Iterator[Remark]:
     if baseline is None:
-        yield Remark(Kind.NOTE, "there is no baseline: what violates is new, and nothing can be missed")
+        yield Remark(Kind.NOTE, "no baseline: every violation is new, and missing cases cannot be found")
         return
     if replace(baseline, cells=()) == replace(run, cells=()) and baseline.by_name() == run.by_name():
-        yield Remark(Kind.NOTE, "the run and its baseline are the same: nothing can have changed")
+        yield Remark(Kind.NOTE, "the run and its baseline are identical")
     for cell in sorted({found.cell for found in trust.surprises(baseline, canaries)}):
         yield Remark(
-            Kind.NOTE, "its canaries did not end as they were built to in the baseline, which says nothing of it", cell
+            Kind.NOTE, "its canaries did not end as expected in the baseline, so its baseline results are ignored", cell
         )
     if baseline.suite != run.suite:
-        told = f"the baseline was run with the suite {baseline.suite}, this run with {run.suite}: a change may be the suite's own"
+        told = f"the baseline was run with the suite {baseline.suite}, this run with {run.suite}: the suite may have caused a change"
         yield Remark(Kind.NOTE, told)
 
 
 def verdict(found: Judgement) -> str:
-    """In one sentence."""
+    """Return the verdict in one sentence."""
     counted = [remark for remark in found.remarks if remark.exit]
     waived = sum(bool(remark.waiver) for remark in found.remarks)
     also = f"; {waived} waived" if waived else ""
     if not counted:
-        return f"green: nothing speaks against this run{also}"
+        return f"PASS: no new findings{also}"
     worst = counted[0].kind
-    return f"red: {worst.word}; {many(len(counted), 'remark')} against this run{also}"
+    return f"FAIL: {worst.word}; {many(len(counted), 'remark')} against this run{also}"
 
 
 def counts(remarks: Iterable[Remark]) -> dict[Kind, tuple[int, int]]:
-    """How many of each kind, and how many of those are covered by a waiver."""
+    """Return the number of remarks of each kind, and how many of those are waived."""
     found = dict.fromkeys(Kind, (0, 0))
     for remark in remarks:
         all_, covered = found[remark.kind]

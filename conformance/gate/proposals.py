@@ -1,4 +1,4 @@
-"""Waivers proposed from what a gate found, for a person to read, to fill in, and to answer for. Pure."""
+"""Propose waivers for the failures of a judgement. A person completes and answers for them. Pure functions."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _NOT_IN_ID = re.compile(r"[^a-z0-9._-]+")
 _REFERENCE = "reference"
 _LINE = "cuda"
 _FEW = 4
-"""Cells that a comment names; the others are counted."""
+"""Maximum number of cells in a comment; the others are counted."""
 _HEAD = f"""\
-# Proposed from a run, and used by nobody yet: read each waiver, fill in what says {TO_FILL_IN}, and put it into waivers.yaml.
-# A waiver is for a failure that somebody looks after; what is nobody's is better mended or left red.
+# Proposed from a run; not in effect. Read each waiver, replace each {TO_FILL_IN}, and copy it to waivers.yaml.
+# Waive only failures that have an owner. Fix the others, or let the gate fail.
 """
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Failures that one waiver would cover: those of one finding; or of one invariant, pair and protocol that end alike, such as refusals.
+    """Failures that one waiver would cover: those of one finding, or similar refusals of one invariant, pair and protocol.
 
-    ``elsewhere`` are cells that the waiver must not be for. ``narrow`` says that it has to name its cases beside its finding.
+    ``elsewhere`` are cells that the waiver must not apply to. ``narrow`` says that it must list its cases beside its finding.
     """
 
     finding: str
@@ -56,14 +56,14 @@ class Proposal:
 
 
 def proposals(found: Judgement, given: Sequence[Waiver], today: date) -> list[Proposal]:
-    """What counts against the run and can be waived, put together: one proposal a finding, as far as no waiver is for it."""
+    """Return one proposal for each finding that counts against the run and that no waiver covers yet."""
     return _Proposing(
         found, waivers.coverage(found.run, given, today, observations.by_spot(found.findings))
     ).proposals()
 
 
 class _Proposing:
-    """A judgement, and what the waivers are for that there are already."""
+    """A judgement, and the coverage of the existing waivers."""
 
     def __init__(self, found: Judgement, covered: Coverage) -> None:
         self.run = found.run
@@ -79,7 +79,7 @@ class _Proposing:
             self.cases[finding.id].update(finding.cases)
 
     def proposals(self) -> list[Proposal]:
-        """All of them, findings last."""
+        """Return all proposals, findings last."""
         of_finding: dict[str, set[Spot]] = defaultdict(set)
         of_exchange: dict[tuple[str, ...], set[Spot]] = defaultdict(set)
         for remark in self.remarks:
@@ -94,7 +94,7 @@ class _Proposing:
         return [*(self.of_cases("", key[-2], key[-1], spots) for key, spots in exchanges), *findings]
 
     def of_finding(self, finding: str, spots: set[Spot]) -> list[Proposal]:
-        """One for all its cases in these cells, unless another waiver is for some of them there: then for those that are left."""
+        """Return one proposal for all cases of a finding; if a waiver covers some in the same cells, narrow ones for the rest."""
         taken = {spot for spot in self.spots[finding] if finding not in self.covered.left(spot)}
         cells = {cell for cell, _ in spots}
         others = {cell for cell, _ in taken}
@@ -109,7 +109,7 @@ class _Proposing:
     def of_cases(
         self, finding: str, outcome: str, code: str, spots: set[Spot], taken: Collection[Spot] = ()
     ) -> Proposal:
-        """For these cases alone; another waiver is for what is taken."""
+        """Return a proposal for these cases only. Another waiver covers the cases in ``taken``."""
         cells, cases = {cell for cell, _ in spots}, {case for _, case in spots}
         elsewhere = (self.passing(cases) | {cell for cell, case in taken if case in cases}) - cells
         return Proposal(
@@ -117,12 +117,12 @@ class _Proposing:
         )  # fmt: skip
 
     def apart(self, members: set[Spot]) -> list[set[Spot]]:
-        """Together, unless a case conforms in a cell in which another one does not."""
+        """Keep the cases together, unless a case conforms in a cell in which another one does not."""
         passing = self.passing({case for _, case in members})
         return _by_cells(members) if passing & {cell for cell, _ in members} else [members]
 
     def passing(self, cases: Collection[str]) -> set[str]:
-        """The names of the cells in which one of these cases conforms."""
+        """Return the names of the cells in which one of these cases conforms."""
         conforms = Verdict.CONFORMS.letter
         return {
             cell.name
@@ -131,12 +131,12 @@ class _Proposing:
         }
 
     def named(self, names: Collection[str]) -> tuple[CellResult, ...]:
-        """The cells with these names, in the order of their names."""
+        """Return the cells with these names, in the order of their names."""
         return tuple(cell for cell in self.tested if cell.name in names)
 
 
 def _by_cells(members: Collection[Spot]) -> list[set[Spot]]:
-    """Those cases together that are in the same cells."""
+    """Group the cases by the set of cells that they are in."""
     cells: dict[str, set[str]] = defaultdict(set)
     for cell, case in sorted(members, key=lambda spot: spot[1]):
         cells[case].add(cell)
@@ -147,7 +147,7 @@ def _by_cells(members: Collection[Spot]) -> list[set[Spot]]:
 
 
 def bounds(proposal: Proposal) -> dict[str, str]:
-    """The versions that it was seen with: of the libraries that take part, and of CUDA; of others where these do not keep cells apart."""
+    """Return version bounds for the libraries involved and CUDA; others only where these do not separate the cells."""
     accused = proposal.finding.partition("/")[0]
     names = [accused] if accused else [name for name in proposal.at.libraries if name != _REFERENCE]
     found = {name: _bound(name, proposal) for name in dict.fromkeys((*names, _LINE))}
@@ -162,14 +162,14 @@ def bounds(proposal: Proposal) -> dict[str, str]:
 
 
 def _others(cells: Iterable[CellResult]) -> dict[str, None]:
-    """What else cells can be told apart by: Python, then libraries, then axes that stand for none."""
+    """Return the other names that can separate cells: Python, then libraries, then axes without a library."""
     libraries = [name for cell in cells for name in cell.holds]
     axes = [name for cell in cells for name in cell.axes if name not in cell.holds.values()]
     return dict.fromkeys(("python", *libraries, *axes))
 
 
 def _bound(name: str, proposal: Proposal) -> str:
-    """From the oldest version that shows it to the newest, without those that do not; empty where one of them is no version."""
+    """Return a bound from the oldest to the newest failing version, without the versions that pass; empty without valid versions."""
     try:
         seen = _versions(name, proposal.cells)
     except ValueError:
@@ -187,7 +187,7 @@ def _versions(name: str, cells: Iterable[CellResult]) -> list[Version]:
 
 
 def _known(name: str, cells: Iterable[CellResult]) -> list[Version]:
-    """The versions of a library in those of the cells that have one."""
+    """Return the versions of a library in the cells that have a valid one."""
     found: set[Version] = set()
     for cell in cells:
         with suppress(ValueError):
@@ -196,13 +196,13 @@ def _known(name: str, cells: Iterable[CellResult]) -> list[Version]:
 
 
 def _within(cells: Iterable[CellResult], found: Mapping[str, str]) -> tuple[CellResult, ...]:
-    """The cells that these bounds do not keep out."""
+    """Return the cells that satisfy these bounds."""
     where = [(name, SpecifierSet(bound)) for name, bound in found.items()]
     return tuple(cell for cell in cells if waivers.is_within(cell, where))
 
 
 def patterns(proposal: Proposal, run: RunFile) -> list[str]:
-    """All cases of an exchange by one pattern where each of them fails so, else their ids."""
+    """Return one pattern for all cases of an exchange if each of them fails in this way, else the case ids."""
     at = proposal.at
     if proposal.finding:
         return list(proposal.cases)
@@ -212,7 +212,7 @@ def patterns(proposal: Proposal, run: RunFile) -> list[str]:
 
 
 def text(found: Judgement, given: Sequence[Waiver], today: date) -> str:
-    """The file; ``given`` are the waivers that there are already, whose ids are taken."""
+    """Return the text of the proposed file. ``given`` are the existing waivers, whose ids are taken."""
     parts = [_HEAD, f"{TOP}:\n"]
     ids = {waiver.id for waiver in given}
     sentences = {one.id: one.sentence for one in found.findings}
@@ -233,7 +233,7 @@ def _comment(text: str) -> str:
 
 
 def _written(waiver: dict[str, object]) -> str:
-    """As YAML; what acts instead of being seen is escaped, and so are line breaks that PyYAML would write as they are and read as blanks."""
+    """Return the waiver as YAML. Control characters are escaped; so are line breaks that PyYAML would write raw and read as spaces."""
     readable, escaped = (
         yaml.safe_dump([waiver], sort_keys=False, allow_unicode=unicode, width=120) for unicode in (True, False)
     )
@@ -253,7 +253,7 @@ def _id(proposal: Proposal, taken: Collection[str]) -> str:
 def _expires(today: date) -> date:
     if date.max - today < timedelta(MOST_DAYS):
         raise UserError(
-            f"--today: a waiver that is opened on {today} cannot expire {MOST_DAYS} days later, for there is no such day; give an earlier one"
+            f"--today: a waiver opened on {today} cannot expire {MOST_DAYS} days later, because that date does not exist; give an earlier day"
         )
     return today + timedelta(MOST_DAYS)
 
@@ -268,9 +268,9 @@ def _waiver(proposal: Proposal, id: str, run: RunFile, today: date) -> dict[str,
     }
     return {
         "id": id,
-        "owner": f"{TO_FILL_IN}: who looks after it",
+        "owner": f"{TO_FILL_IN}: person or team responsible",
         "reason": f"{TO_FILL_IN}: why it is acceptable until then",
-        "link": f"{TO_FILL_IN}: where it is dealt with",
+        "link": f"{TO_FILL_IN}: address of the issue",
         "opened": today.isoformat(),
         "expires": _expires(today).isoformat(),
         "where": bounds(proposal),

@@ -1,4 +1,4 @@
-"""Waivers: failures that somebody answers for, for a while. Which results they cover, and what is wrong with them in a run."""
+"""Waivers: known failures with an owner and an expiry date. Which results they cover, and which waivers are wrong in a run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from conformance.verdict import BY_LETTER, Verdict
 from conformance.wildcards import STAR, fits
 
 COVERABLE = frozenset({Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.STILL, Kind.NEW_CASE})
-"""What a waiver can cover: what was seen and judged. Never what was not tested, not planned, stale or altered."""
+"""Kinds that a waiver can cover: judged failures. Missing, stale or altered results cannot be waived."""
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """One entry of waivers.yaml, with the line that it begins in. Dates are inclusive: it covers nothing after ``expires``."""
+    """One entry of waivers.yaml, with its first line. Dates are inclusive: the waiver is in effect up to and on ``expires``."""
 
     id: str
     owner: str
@@ -38,41 +38,41 @@ class Waiver:
     opened: date
     expires: date
     where: tuple[tuple[str, SpecifierSet], ...]
-    """Bounds on versions, by library or axis; all of them have to hold."""
+    """Version bounds, by library or axis; all must hold."""
     cases: tuple[str, ...]
-    """Patterns on case ids; empty for all cases of ``finding``."""
+    """Patterns of case ids; empty for all cases of ``finding``."""
     outcomes: tuple[str, ...]
     """Raw outcomes; empty for all."""
     codes: tuple[str, ...]
     """Codes of failures; empty for all."""
     finding: str = ""
-    """Pattern on the id of a finding that it is for; empty where ``cases``, ``outcomes`` and ``codes`` say what it is for."""
+    """Pattern of finding ids; empty if ``cases``, ``outcomes`` and ``codes`` select the failures."""
     line: int = 0
 
     def is_expired(self, today: date) -> bool:
-        """Whether its time is over."""
+        """Return whether the waiver is no longer in effect."""
         return today > self.expires
 
     def days_left(self, today: date) -> int:
-        """Until it expires; less than zero where it has."""
+        """Return the days until it expires; negative if it has expired."""
         return (self.expires - today).days
 
     def is_for(self, cell: CellResult) -> bool:
-        """Whether the cell is within all of its bounds; what a cell does not have is within none."""
+        """Return whether the cell satisfies all bounds. A version that the cell does not have satisfies none."""
         return is_within(cell, self.where)
 
     def names(self, case: str) -> bool:
-        """Whether one of its patterns is this case."""
+        """Return whether one of its patterns matches this case."""
         return not self.cases or any(fits(pattern, case) for pattern in self.cases)
 
     def among(self, shown: Iterable[str]) -> frozenset[str]:
-        """Those of the findings of a case that it is for; without a finding of its own it is for the whole case."""
+        """Return the findings of a case that the waiver covers. Without a finding of its own it covers all of them."""
         return frozenset(one for one in shown if not self.finding or fits(self.finding, one))
 
     def expects(self, evidence: Evidence) -> bool:
-        """Whether a result ends as it says, by outcome and code; a refusal has no code.
+        """Return whether the waiver selects a result by outcome and code. Refusals have no code.
 
-        An undecided or only observed result needs no waiver and has none.
+        Undecided and observed results need no waiver and are never selected.
         """
         return (
             evidence.verdict.is_decided
@@ -83,12 +83,12 @@ class Waiver:
 
     @property
     def called(self) -> str:
-        """How a sentence names it."""
+        """Name of the waiver in sentences."""
         return f"waiver {self.id} (line {self.line}, {self.owner})"
 
 
 def message_of(evidence: Evidence) -> str:
-    """What a result says, in one text: the reason, what was expected and what was seen."""
+    """Return the message of a result: its reason, the expected and the actual value."""
     parts = (
         evidence.reason,
         evidence.expected and f"expected {evidence.expected}",
@@ -98,12 +98,12 @@ def message_of(evidence: Evidence) -> str:
 
 
 def version(cell: CellResult, name: str) -> str:
-    """The version that a bound is compared with; empty where the cell has none."""
+    """Return the version that a bound is compared with; empty if the cell has none."""
     return cell.versions.get(name, "") or cell.axes.get(cell.holds.get(name, name), "")
 
 
 def is_within(cell: CellResult, where: Iterable[tuple[str, SpecifierSet]]) -> bool:
-    """Whether the versions of a cell are within all of these bounds."""
+    """Return whether the versions of a cell satisfy all of these bounds."""
     return all(_within(bound, version(cell, name)) for name, bound in where)
 
 
@@ -111,39 +111,39 @@ def is_within(cell: CellResult, where: Iterable[tuple[str, SpecifierSet]]) -> bo
 def _within(bound: SpecifierSet, version: str) -> bool:
     try:
         return bound.contains(Version(version), prereleases=True)
-    except ValueError:  # not a version, or one with thousands of digits
+    except ValueError:  # not a version, or one with too many digits for Python's int()
         return False
 
 
 _CONFORMS = Verdict.CONFORMS.letter
 _NAMELESS = ("",)
-"""In place of the findings of a case that shows none, such as a refusal."""
+"""The findings of a case that shows none, such as a refusal."""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the waivers are for in a run: by cell and case, and by the waiver's id in the order of the file, findings of that case."""
+    """Findings that the waivers cover in a run, by cell and case, and by waiver id in file order."""
 
     findings: Mapping[Spot, Mapping[str, frozenset[str]]] = field(default_factory=dict)
     shown: Shown = field(default_factory=dict)
-    """The findings that each case shows, as far as anybody had to ask."""
+    """The findings that each case shows. Empty if no waiver names a finding."""
 
     def spots(self, waiver: str) -> set[Spot]:
-        """The cases that one is for."""
+        """Return the cases that a waiver covers."""
         return {spot for spot, by_waiver in self.findings.items() if waiver in by_waiver}
 
     def covering(self, spot: Spot) -> tuple[str, ...]:
-        """The waivers that cover a case; none as long as it shows a finding that no waiver is for."""
+        """Return the waivers that cover a case; empty while the case shows a finding that no waiver covers."""
         return () if self.left(spot) else tuple(self.findings[spot])
 
     def left(self, spot: Spot) -> tuple[str, ...]:
-        """The findings of a case that no waiver is for."""
+        """Return the findings of a case that no waiver covers."""
         covered = frozenset[str]().union(*self.findings.get(spot, {}).values())
         return tuple(one for one in self.shown.get(spot, _NAMELESS) if one not in covered)
 
 
 def coverage(run: RunFile, waivers: Sequence[Waiver], today: date, shown: Shown | None = None) -> Coverage:
-    """What the waivers are for that have not expired; ``shown`` has the findings of each case, where they are known already."""
+    """Return the coverage of the waivers in effect. ``shown`` has the findings of each case, if already computed."""
     valid = [waiver for waiver in waivers if not waiver.is_expired(today)]
     if shown is None:
         shown = observations.by_spot(observations.findings(run)) if any(waiver.finding for waiver in valid) else {}
@@ -164,7 +164,7 @@ def coverage(run: RunFile, waivers: Sequence[Waiver], today: date, shown: Shown 
 
 
 def applied(remarks: Iterable[Remark], found: Coverage) -> Iterator[Remark]:
-    """The remarks, those that waivers cover with their ids."""
+    """Yield the remarks. Those that waivers cover get the ids of the waivers."""
     for remark in remarks:
         is_coverable = remark.kind in COVERABLE and remark.now is not Verdict.CONFORMS
         covering = found.covering((remark.cell, remark.case)) if is_coverable else ()
@@ -174,12 +174,13 @@ def applied(remarks: Iterable[Remark], found: Coverage) -> Iterator[Remark]:
 def troubles(
     run: RunFile, baseline: RunFile | None, waivers: Sequence[Waiver], found: Coverage, today: date
 ) -> Iterator[Remark]:
-    """What is wrong with the waivers themselves, as far as this run tells."""
+    """Yield remarks on waivers that are wrong: expired, unused, or overlapping."""
     for waiver in waivers:
         if waiver.is_expired(today):
             days = many(-waiver.days_left(today), "day")
             yield _trouble(
-                waiver, f"expired on {waiver.expires}, {days} ago, and covers nothing; mend the cause, or ask again"
+                waiver,
+                f"expired on {waiver.expires}, {days} ago, and is no longer in effect; fix the cause, or renew it",
             )
     before = coverage(baseline, waivers, today) if baseline else Coverage()
     for waiver in waivers:
@@ -193,12 +194,12 @@ def _trouble(waiver: Waiver, text: str, kind: Kind = Kind.WAIVER, cell: str = ""
 
 
 def _use(run: RunFile, waiver: Waiver, found: Coverage, before: set[Spot]) -> Iterator[Remark]:
-    """Whether it is for anything in this run, and whether what it is for has passed instead."""
+    """Yield remarks on a waiver that covers nothing in this run, or whose cases now pass."""
     cells = [cell for cell in run.cells if waiver.is_for(cell)]
     tested = [cell for cell in cells if is_trusted(cell)]
     if not tested:
         what = "were not tested in this run" if cells else "are not in this run"
-        yield _trouble(waiver, f"could not be tried: the cells that it is for {what}", Kind.NOTE)
+        yield _trouble(waiver, f"could not be checked: its cells {what}", Kind.NOTE)
         return
     covered = found.spots(waiver.id)
     if not covered:
@@ -213,46 +214,52 @@ def _use(run: RunFile, waiver: Waiver, found: Coverage, before: set[Spot]) -> It
         cell, case = passing[0]
         where = f"{case} in {cell}" + (f", and {len(passing) - 1} more" if len(passing) > 1 else "")
         yield _trouble(
-            waiver, f"expects what passes unexpectedly: {where}; narrow its bounds or its cases", cell=cell, case=case
+            waiver,
+            f"expects a failure that no longer happens: {where}; narrow its bounds or its cases",
+            cell=cell,
+            case=case,
         )
     for pattern in waiver.cases:
         if not any(fits(pattern, case) for case in {case for _, case in covered}):
-            yield _trouble(waiver, f"has the pattern {pattern}, which covers nothing in this run; take it out")
+            yield _trouble(waiver, f"has the pattern {pattern}, which covers nothing in this run; remove it")
 
 
 def _matches_nothing(run: RunFile, waiver: Waiver, tested: Sequence[CellResult]) -> Remark:
-    """Of one that names cases: how they end instead."""
+    """Explain why a waiver that lists cases matches nothing: the verdicts of its cases."""
     ends: dict[str, int] = defaultdict(int)
     for cell, position in _planned(run, tested, waiver.names):
         ends[BY_LETTER[cell.states[position]].word] += 1
     conforms = ends.pop(Verdict.CONFORMS.word, 0)
     if not conforms and not ends:
         return _trouble(
-            waiver, f"matches nothing: {many(len(tested), 'cell')} within its bounds, and no such case in them"
+            waiver, f"matches nothing: {many(len(tested), 'cell')} within its bounds, but none of its cases in them"
         )
     if not ends:
-        return _trouble(waiver, f"expects what passes unexpectedly: all of its cases conform ({conforms}); remove it")
+        return _trouble(
+            waiver, f"expects a failure that no longer happens: all of its cases conform ({conforms}); remove it"
+        )
     told = ", ".join(f"{count} {word}" for word, count in sorted(ends.items()))
     more = f", {conforms} conform" if conforms else ""
     return _trouble(
-        waiver, f"matches nothing: its cases end otherwise ({told}{more}); remove it, or mend its outcome and code"
+        waiver,
+        f"matches nothing: its cases have other verdicts ({told}{more}); remove it, or correct its outcome and code",
     )
 
 
 def _shown_by_none(
     run: RunFile, waiver: Waiver, tested: Sequence[CellResult], found: Coverage, before: set[Spot]
 ) -> Remark:
-    """Of one that names a finding: whether what showed it in the baseline conforms, or what is shown in its place."""
+    """Explain why a waiver of a finding matches nothing: its cases conform, or other findings are shown."""
     earlier = {case for _, case in before}
     ends = [cell.states[position] for cell, position in _planned(run, tested, earlier.__contains__)]
     if ends and set(ends) == {_CONFORMS}:
         told = f"{many(len(ends), 'case')} of the finding {waiver.finding} conform" + ("s" if len(ends) == 1 else "")
-        return _trouble(waiver, f"expects what passes unexpectedly: {told}, and none shows it; remove it")
+        return _trouble(waiver, f"expects a failure that no longer happens: {told}, and none shows it; remove it")
     names = {cell.name for cell in tested}
     ids = sorted({one for (cell, _), shown in found.shown.items() if cell in names for one in shown})
     if any(fits(waiver.finding, one) for one in ids):
         told = f"its cells show the finding {waiver.finding} only in cases, outcomes or codes that it does not name"
-        return _trouble(waiver, f"matches nothing: {told}; remove it, or mend them")
+        return _trouble(waiver, f"matches nothing: {told}; remove it, or correct them")
     near = get_close_matches(waiver.finding, ids, 1)
     mended = f"remove it, or name {near[0]}, which they show" if near else "remove it"
     return _trouble(waiver, f"matches nothing: no case in its cells shows the finding {waiver.finding}; {mended}")
@@ -261,9 +268,9 @@ def _shown_by_none(
 def _passing(
     run: RunFile, waiver: Waiver, tested: Sequence[CellResult], covered: set[Spot], before: set[Spot]
 ) -> Iterator[Spot]:
-    """Cases that are this waiver's own, named in full or covered elsewhere or before, and that conform.
+    """Yield conforming cases that the waiver lists in full, or covers in other cells or in the baseline.
 
-    A finding is one cause: as long as a cell shows it, not all cases have to that show it elsewhere.
+    A finding is one root cause. While a cell shows it, cases that show it elsewhere may pass in that cell.
     """
     named = {pattern for pattern in waiver.cases if STAR not in pattern}
     own = {case for _, case in covered | before} | named
@@ -277,7 +284,7 @@ def _passing(
 def _planned(
     run: RunFile, cells: Sequence[CellResult], wanted: Callable[[str], bool]
 ) -> Iterator[tuple[CellResult, int]]:
-    """Each cell with the position of each wanted case in its plan; plans that cells share are looked at once."""
+    """Yield each cell with the position of each wanted case. A plan that cells share is searched once."""
     plans = {cell.plan for cell in cells}
     places = {plan: [n for n, case in enumerate(run.plans[plan]) if wanted(case)] for plan in plans}
     for cell in cells:
@@ -286,7 +293,7 @@ def _planned(
 
 
 def _overlaps(waivers: Sequence[Waiver], found: Coverage) -> Iterator[Remark]:
-    """Two that are for the same: nobody knows which of them is needed. Each may be for another finding of one case."""
+    """Yield pairs of waivers that cover the same finding of the same case, so that one of them is redundant."""
     by_id = {waiver.id: waiver for waiver in waivers}
     both: dict[tuple[str, str], list[Spot]] = defaultdict(list)
     for spot, by_waiver in found.findings.items():

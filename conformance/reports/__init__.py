@@ -1,1 +1,1 @@
-"""Reports: results on the terminal, in Markdown, in JUnit XML, and on an HTML page."""
+"""Reports: results and findings on the terminal, as Markdown, as JUnit XML and as one HTML page."""

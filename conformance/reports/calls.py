@@ -1,4 +1,4 @@
-"""Which call takes whose array, and how: the table of calls, from the results of handing plain arrays over as they are."""
+"""Table of calls: which call imports the array of which library, and whether it shares memory or copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOURS = {
 
 
 def calls(results: Iterable[Result]) -> dict[str, Table]:
-    """The table of each device: what a packed array of float32 comes to, by each call."""
+    """Return the table of each device: the result of each call with a packed float32 array of each producer."""
     found: dict[str, Table] = defaultdict(dict)
     for result in results:
         at = place(result.case.id)
@@ -27,12 +27,12 @@ def calls(results: Iterable[Result]) -> dict[str, Table]:
 
 
 def colour(given: Gives | None) -> str:
-    """The colour of a cell in a terminal."""
+    """Return the colour of a field in a terminal."""
     return "blue" if given is None else _COLOURS[given]
 
 
 def markdown(results: Iterable[Result], order: Sequence[str] = ()) -> str:
-    """The tables in Markdown: calls down, producers across."""
+    """Return the tables in Markdown: calls down, producers across."""
     parts = []
     for device, table in calls(results).items():
         across = producers(table, order)

@@ -1,4 +1,4 @@
-"""The catalogue of invariants, for people and for machines."""
+"""Catalogue of invariants, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .check_terminal import Screen, many, not_tested
 
 
 def as_json(invariants: list[Invariant], cases: list[Case], facts: Facts) -> list[dict[str, Any]]:
-    """Return one object for each invariant, with its number of cases here, and the combinations that they leave out."""
+    """Return one object for each invariant, with its number of cases here and the combinations that it leaves out."""
     counts = Counter(case.invariant for case in cases)
     return [
         {
@@ -36,7 +36,7 @@ def as_json(invariants: list[Invariant], cases: list[Case], facts: Facts) -> lis
 
 
 def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: Facts) -> None:
-    """Families, ids, statements, clauses, and how many cases each has in this environment."""
+    """Print families, ids, statements, clauses, and the number of cases of each in this environment."""
     counts = Counter(case.invariant for case in cases)
     for family, members in groupby(invariants, key=lambda i: i.family):
         entries = list(members)
@@ -61,7 +61,7 @@ def show(screen: Screen, invariants: list[Invariant], cases: list[Case], facts: 
 
 
 _MOST = 3
-"""Things left out for one reason that are printed; the rest is counted."""
+"""Maximum number of printed combinations that are left out for one reason; the others are counted."""
 
 
 def _left_out(invariant: Invariant, facts: Facts) -> list[tuple[str, str]]:
@@ -74,4 +74,8 @@ def _show_left_out(screen: Screen, what: list[str], why: str) -> None:
 
 
 def _count(count: int, invariant: Invariant) -> str:
-    return many(count, "case") if count else f"no case here: needs {invariant.needs.value}"
+    return (
+        many(count, "case")
+        if count
+        else f"no case here: requires {invariant.needs.value}, and libraries that support it"
+    )

@@ -1,4 +1,4 @@
-"""The findings of a run in one environment: put together from its results, shown on a terminal, and written to a file."""
+"""Findings of a run in one environment: computed from results, printed on a terminal, and written to a file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from conformance.verdict import Verdict
 
 FILE = "findings.json"
 RESULTS = Path("conform-results")
-"""The folder of a run, if no other is named."""
+"""Default folder of a run."""
 _NAMED = 5
-"""Partners that are named; the others are counted."""
+"""Maximum number of partners that are named; the others are counted."""
 
 
 def observations(results: Iterable[Result]) -> Iterator[Observation]:
-    """Each result that speaks against somebody."""
+    """Yield an observation for each result that counts against a library."""
     for result in canaries.without(tuple(results)):
         if result.verdict.speaks_against and result.accused is not None:
             yield Observation(
@@ -38,22 +38,22 @@ def observations(results: Iterable[Result]) -> Iterator[Observation]:
 
 
 def versions(facts: Facts) -> dict[str, Mapping[str, str]]:
-    """The versions of each library's distributions."""
+    """Return the versions of each library's distributions."""
     return {library.name: library.versions for library in facts.environment.libraries}
 
 
 def of_run(results: Iterable[Result], facts: Facts) -> list[Finding]:
-    """The findings of a run."""
+    """Return the findings of a run."""
     return causes.findings(observations(results), {"": versions(facts)}, known.book())
 
 
 def write(found: Sequence[Finding], facts: Facts, out: Path) -> None:
-    """Write ``findings.json`` into the folder of a run. ``OSError`` where there is no room."""
+    """Write ``findings.json`` into the folder of a run. Raises ``OSError`` if the disk is full."""
     document.write(found, versions(facts), out / FILE)
 
 
 def show(screen: Screen, found: Sequence[Finding], out: Path, *, verbose: bool) -> None:
-    """By accused library, the most serious first; deviations and cases only with ``verbose``. ``out`` is the folder of the run."""
+    """Print findings by accused library, the most serious first; deviations and case ids only with ``verbose``. ``out`` is the run's folder."""
     if not found:
         return
     colour = "red" if any(finding.verdict is Verdict.VIOLATES for finding in found) else "yellow"
@@ -91,7 +91,7 @@ def _finding(screen: Screen, finding: Finding, *, verbose: bool) -> None:
 
 
 def extent(finding: Finding) -> str:
-    """In how many cases, and with whom."""
+    """Return the number of cases and the names of the partners."""
     partners = finding.partners
     named = ", ".join("the reference" if name == REFERENCE else name for name in partners[:_NAMED])
     named += f" and {len(partners) - _NAMED} more" if len(partners) > _NAMED else ""

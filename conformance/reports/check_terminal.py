@@ -1,4 +1,4 @@
-"""What a person sees: progress while it runs, a table per protocol, and every violation in a sentence."""
+"""Terminal output of ``check``: progress while it runs, then findings, tables and totals."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _QUIET = tuple(verdict for verdict in Verdict if verdict not in _SPEAKING)
 
 
 class RunProgress(Progress):
-    """The progress of a run of the suite."""
+    """Progress display of a run of the suite."""
 
     def update(self, status: Status) -> None:
-        """Show how far a run of the suite is."""
+        """Show the progress of the run."""
         text = f"{status.done}/{status.planned} cases" + "".join(
             f"  {verdict.symbol} {status.verdicts[verdict]}" for verdict in Verdict if status.verdicts[verdict]
         )
@@ -47,14 +47,14 @@ class RunProgress(Progress):
 
 
 def _time(seconds: float) -> str:
-    """Return a time in whole minutes or tens of seconds: an estimate is no better."""
+    """Return a time in whole minutes or tens of seconds; the estimate is no more precise."""
     return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{max(10, round(seconds, -1)):.0f} s"
 
 
 def announce(
     screen: Screen, facts: Facts, cases: int, processes: Processes, out: Path, *, earlier: int = 0
 ) -> None:  # fmt: skip
-    """What is about to run, on what; what is absent is said before anything else can hide it."""
+    """Print the libraries and devices that the run tests, and the installed libraries that it does not test."""
     screen.line(screen.paint("Libraries", "bold"))
     for library in facts.environment.libraries:
         versions = ", ".join(f"{name} {version}" for name, version in library.versions.items())
@@ -68,7 +68,7 @@ def announce(
         screen.line(f"  {screen.paint('•', 'green')} {library.name:<12} {versions or 'this suite'} on {places}")
         for device, reason in library.unusable.items() if facts.driver["available"] else ():
             screen.noted(f"  – {'':<12} not tested on {device}: {reason}")
-    known = f", {earlier} of them known from before," if earlier else ""
+    known = f", {earlier} of them from an earlier run," if earlier else ""
     screen.line(
         f"{_gpu(facts)}; {many(cases, 'case')}{known} in {many(processes.number, 'process', 'processes')}, results in {out}"
     )
@@ -90,7 +90,7 @@ def _gpu(facts: Facts) -> str:
 
 
 def preview(screen: Screen, facts: Facts, results: Sequence[Result]) -> None:
-    """Print the tables of the quick tier before the full tier runs, which takes longer where there is a GPU."""
+    """Print the tables of the quick tier before the full tier runs, which takes longer with a GPU."""
     if any(result.case.device is Device.CUDA for result in results):
         found = canaries.without(results)
         screen.line()
@@ -99,7 +99,7 @@ def preview(screen: Screen, facts: Facts, results: Sequence[Result]) -> None:
 
 
 def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], out: Path, *, verbose: bool) -> None:
-    """Findings first, then the tables, what is not decided, and the sum; refusals and observations with ``verbose``."""
+    """Print findings, tables, undecided cases and totals; refusals and observations only with ``verbose``."""
     order = [library.name for library in facts.environment.libraries]
     results = canaries.without(run.results)
     gaps = untested(facts.environment, (result.case for result in run.results))
@@ -117,7 +117,7 @@ def summarize(screen: Screen, run: Run, facts: Facts, found: Sequence[Finding], 
 
 
 def tables(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
-    """One table for each device and protocol: producers down, consumers across, in this order."""
+    """Print one table for each device and protocol: producers down, consumers across."""
     groups: dict[tuple[int, int], list[Result]] = defaultdict(list)
     exporters: dict[str, None] = {}
     for result in results:
@@ -160,7 +160,7 @@ def _table(screen: Screen, results: list[Result], order: list[str]) -> None:
 
 
 def _calls(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
-    """What each call makes of each producer's own array, where that was looked at: calls down, producers across."""
+    """Print the table of calls if the run has one: calls down, producers across."""
     found = calls.calls(results)
     for device, table in found.items():
         title = f"{call_table.HEADING}, on {device}"
@@ -177,10 +177,10 @@ def _calls(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
 
 
 def _waits(screen: Screen, results: Iterable[Result], order: list[str]) -> None:
-    """What was made to wait, where that was looked at."""
+    """Print the synchronization at hand-over if the run observed it."""
     found = waits(results)
     for (device, protocol), cells in found.items():
-        title = f"What waits at hand-over: {PROTOCOLS[protocol]} on {device}"
+        title = f"Synchronization at hand-over: {PROTOCOLS[protocol]} on {device}"
         screen.line(screen.paint(title, "bold") + screen.paint("   producer ↓   consumer →", "dim"))
         _grid(screen, cells, order)
         screen.line()
@@ -217,7 +217,7 @@ _NOTHING: _Cell = (("·", "dim"), ("", "dim"))
 
 
 _Count = Counter[tuple[Verdict, str]]
-"""How many cases by verdict, and by the letter of the side that is accused."""
+"""Number of cases by verdict and by the letter of the accused side."""
 
 
 def _accused(result: Result) -> str:
@@ -225,7 +225,7 @@ def _accused(result: Result) -> str:
 
 
 def _cell(count: _Count) -> _Cell:
-    """First line what is wrong, by accused side, or a tick; second line the rest."""
+    """Return two lines of text: failures by accused side, or a tick; then the other verdicts."""
     bad = [(verdict, f"{verdict.symbol}{n}{side}") for verdict, side, n in _ordered(count, _SPEAKING)]
     rest = [f"{verdict.symbol}{n}" for verdict, _, n in _ordered(count, _QUIET)]
     if not bad:
@@ -255,7 +255,7 @@ def _undecided(screen: Screen, results: Iterable[Result]) -> None:
 
 
 def _alike(results: Iterable[Result]) -> list[list[Result]]:
-    """Results that differ in their partners and parameters only: same rule, same end, same words."""
+    """Group results that differ only in libraries and parameters."""
     groups: dict[tuple[str, ...], list[Result]] = defaultdict(list)
     for r in results:
         kind = () if r.outcome is Outcome.LOST else (r.case.invariant,)
@@ -267,7 +267,7 @@ def _observations(screen: Screen, results: Iterable[Result]) -> None:
     chosen = [r for r in results if r.verdict is Verdict.OBSERVED]
     if not chosen:
         return
-    screen.line(screen.paint(f"Observations: no clause demands anything ({len(chosen)})", "bold", "dim"))
+    screen.line(screen.paint(f"Observations, informational: no clause applies ({len(chosen)})", "bold", "dim"))
     for members in _alike(chosen):
         result = members[0]
         more = f" (and {len(members) - 1} like it)" if len(members) > 1 else ""
@@ -297,13 +297,13 @@ def _totals(
     screen.wrapped(f"{many(len(results), 'case')}{time}: {told}", "")
     bad = any(r.verdict is Verdict.VIOLATES for r in results)
     if run.lost:
-        lost = f"{many(len(run.lost), 'planned case')} without an outcome: this run proves nothing about them"
+        lost = f"{many(len(run.lost), 'planned case')} without a result: this run proves nothing about them"
         screen.wrapped(f"{lost}; see {out}", "", "bold", "red")
     if run.unsettled:
-        told = f"{unsettled(run)}: the run was stopped before each was tried alone and with the reference"
-        screen.wrapped(f"{told}; `check --resume {out}` goes on", "", "bold", "red")
+        told = f"{unsettled(run)}: the run was stopped before it repeated each case alone and with the reference"
+        screen.wrapped(f"{told}; `check --resume {out}` continues", "", "bold", "red")
     if run.unexplained:
-        told = f"{many(len(run.unexplained), 'case')} crashed after other cases and not alone, and none of those could be found to cause it"
+        told = f"{many(len(run.unexplained), 'case')} crashed after other cases but not alone, and the suite could not find the case that causes it"
         screen.wrapped(f"{told}: a library may damage memory; see `not decided` above", "", "bold", "red")
     for told in _unproven(gaps):
         screen.wrapped(told, "", "bold", "red")
@@ -313,11 +313,11 @@ def _totals(
         screen.wrapped(f"no library was tested: canaries test the run itself; everything is in {out}", "")
     elif not run.lost and not gaps.is_incomplete and not run.unsettled and not run.unexplained:
         _, _, beside = check_findings.headline(found).partition("; ")
-        told = "no library breaks a promise" + (f" ({beside})" if beside else "")
+        told = "PASS: no violations" + (f" ({beside})" if beside else "")
         screen.wrapped(f"{told}; everything is in {out}", "", "bold", "green")
     if gaps.elsewhere:
         names = ", ".join(gap.name for gap in gaps.elsewhere)
-        told = f"installed and not tested, because this run has no case on a device for which they are made: {names}"
+        told = f"installed but not tested, because this run has no case on a device that they support: {names}"
         screen.wrapped(f"{told} ({gaps.elsewhere[0].why})", "", "dim")
     _canaries(screen, run.results)
 
@@ -326,34 +326,36 @@ def _unproven(gaps: Untested) -> Iterator[str]:
     """Yield a sentence if installed libraries were not tested: the libraries, the reasons and the remedy."""
     reasons = "; ".join(f"{gap.name} ({gap.why})" for gap in gaps.unusable)
     if gaps.only_reference and reasons:
-        yield f"no library was tested, only the reference with itself, because of {reasons}; repair or reinstall what is meant to be tested"
+        yield f"no library was tested, only the reference with itself, because of {reasons}; repair or reinstall the library to be tested"
     elif gaps.only_reference:
-        yield "no library was tested, only the reference with itself; install a library that is to be tested, or choose one that is installed"
+        yield "no library was tested, only the reference with itself; install a library to be tested, or select one that is installed"
     elif gaps.unusable:
         yield (
             f"{many(len(gaps.unusable), 'installed library was', 'installed libraries were')} not tested: {reasons}; "
-            "repair or uninstall what is named, or choose others by --between or --device"
+            "repair or uninstall them, or select others with --between or --device"
         )
 
 
 def unsettled(run: Run) -> str:
-    """How many accusations a run that was stopped has not settled."""
+    """Return the number of accusations that a stopped run has not settled, in words."""
     is_one = run.unsettled == 1
     return f"{many(run.unsettled, 'accusation')} {'is' if is_one else 'are'} not settled"
 
 
 def _canaries(screen: Screen, results: tuple[Result, ...]) -> None:
-    """Whether the run itself can be believed, if that was tried."""
+    """Print whether the canaries ended as expected, if the run had any."""
     all_of_them, wrong = canaries.among(results), canaries.surprises(results)
     missing = sum(result.outcome is Outcome.LOST for result in all_of_them)
     if missing:
         screen.line(screen.paint(f"{missing} of {len(all_of_them)} canaries have not ended yet", "yellow"))
     elif all_of_them and not wrong:
-        screen.line(screen.paint(f"all {len(all_of_them)} canaries ended as they were built to", "green"))
+        screen.line(screen.paint(f"all {len(all_of_them)} canaries ended as expected", "green"))
     for result in wrong:
         wanted = canaries.built_for(result)
-        screen.line(screen.paint(f"  ✗ {result.case.id} was built for {wanted and wanted.value}", "red"))
-        screen.wrapped(f"ended as {result.outcome.value}: {result.reason}", "      ")
+        screen.line(screen.paint(f"  ✗ {result.case.id} should have ended as {wanted and wanted.value}", "red"))
+        screen.wrapped(f"it ended as {result.outcome.value}: {result.reason}", "      ")
     if wrong:
-        told = f"{len(wrong)} of {many(len(all_of_them), 'canary', 'canaries')} ended otherwise: this run is void"
-        screen.line(screen.paint(told, "bold", "red") + "; believe nothing above")
+        told = (
+            f"{len(wrong)} of {many(len(all_of_them), 'canary', 'canaries')} did not end as expected: this run is void"
+        )
+        screen.line(screen.paint(told, "bold", "red") + "; ignore all results above")

@@ -1,4 +1,4 @@
-"""``python -m conformance publish``."""
+"""The command ``python -m conformance publish``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ OUT = Path("conform-report")
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``publish``."""
+    """Add the options of ``publish``."""
     cli.add_judged(command)
     command.add_argument(
-        "--history", type=Path, metavar="FILE", help="since when what fails has failed: runs that `gate --history` kept"
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="a history file written by `gate --history`; shows since when each case fails",
     )
     command.add_argument(
         "--out", type=Path, default=OUT, metavar="DIR",
-        help=f"where index.html, summary.md and junit.xml go (default: {OUT})",
+        help=f"the folder for index.html, summary.md and junit.xml (default: {OUT})",
     )  # fmt: skip
     command.set_defaults(run=_publish)
 
@@ -53,7 +56,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _subject(options: argparse.Namespace) -> Subject:
-    """Judged, if anything is given that a gate goes by."""
+    """Return the subject of the reports. The run is judged only if an option of the gate is given."""
     if not (options.baseline or options.waivers or options.candidate or options.locks):
         run = source_digests.load(options.judged)
         return Subject(believable(run), streaks=_streaks(options.history, run), script=scripts.readable)
@@ -69,13 +72,13 @@ def _told(waiver: Waiver) -> str:
 
 
 def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
-    """With this run as the newest, whether the file has it already or not."""
+    """Return the streaks with this run as the newest, even if the history does not have it yet."""
     if path is None:
         return {}
     if not files.is_there(path):
-        raise UserError(f"--history: {path} is not there; `gate --history {path}` makes it")
+        raise UserError(f"--history: {path} does not exist; `gate --history {path}` creates it")
     if not history.is_one(path):
-        raise UserError(f"--history: {path} is no history of runs; name a file that `gate --history` has made")
+        raise UserError(f"--history: {path} is not a history file; name a file written by `gate --history`")
     found = history.read(path)
     for complaint in found.complaints:
         print(f"conformance: {line(complaint)}", file=sys.stderr)
@@ -83,7 +86,7 @@ def _streaks(path: Path | None, run: RunFile) -> dict[Spot, Streak]:
 
 
 def _write(out: Path, name: str, text: str) -> None:
-    """Raises UserError where the file cannot be written."""
+    """Write a file. Raises UserError if it cannot be written."""
     try:
         files.make_folder(out)
         files.write(out / name, text)

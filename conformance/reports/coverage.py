@@ -1,4 +1,4 @@
-"""A run as a whole: the answer in a line, how many cases have each verdict, and what was not tested, with the reasons."""
+"""Summary of a run: the headline, the number of cases by verdict, and everything that was not tested, with the reasons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .subject import Subject
 
 
 def believable(run: RunFile) -> RunFile:
-    """The run as far as it speaks of libraries: without canaries, and without the results of cells that nobody should go by."""
+    """Return the run without canaries, and without the results of cells that cannot be trusted."""
     known = trust.canaries()
     whole = trust.without_canaries(trust.believed(run, known), known)
     return replace(whole, cells=tuple(_believable(whole, cell) for cell in whole.cells))
@@ -34,7 +34,7 @@ def _believable(run: RunFile, cell: CellResult) -> CellResult:
 
 
 class Reason(NamedTuple):
-    """Why something was not tested, and the titles of the cells where that is so."""
+    """The reason why a cell or library was not tested, and the titles of the cells concerned."""
 
     what: str
     why: str
@@ -43,21 +43,21 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Untested:
-    """All that was planned and of which this run proves nothing: cells, libraries in cells, cases."""
+    """Everything planned that has no verdict: cells, libraries in cells, cases."""
 
     cells: tuple[Reason, ...]
     libraries: tuple[Reason, ...]
     undecided: int
     lost: int
     everything: bool = False
-    """Whether no cell was tested at all, as in a run that has none."""
+    """Whether no cell was tested, as in a run without cells."""
 
     def __bool__(self) -> bool:
         return bool(self.cells or self.libraries or self.undecided or self.lost or self.everything)
 
 
 def counts(run: RunFile) -> dict[Verdict, int]:
-    """How many cases of all cells have each verdict."""
+    """Return the number of cases of all cells by verdict."""
     found: Counter[Verdict] = Counter()
     for cell in run.cells:
         found.update({state: cell.states.count(state.letter) for state in Verdict})
@@ -65,7 +65,7 @@ def counts(run: RunFile) -> dict[Verdict, int]:
 
 
 def untested(run: RunFile) -> Untested:
-    """Cells, libraries and cases without a verdict; a cell that came to its end and has no results is one of them."""
+    """Return the cells, libraries and cases without a verdict. A finished cell without results is one of them."""
     cells: dict[tuple[str, str], list[str]] = {}
     libraries: dict[tuple[str, str], list[str]] = {}
     for cell in run.cells:
@@ -79,11 +79,11 @@ def untested(run: RunFile) -> Untested:
 
 
 def troubles(cell: CellResult) -> list[tuple[str, str]]:
-    """How a cell ended instead of a whole run, with the reason: nothing, if it came to its end and has results."""
+    """Return how a cell ended, with the reason; empty if it is done and has results."""
     if cell.lifecycle != "done":
         some = " after some of its cases" if cell.is_tested else ""
         return [(cell.lifecycle + some, cell.reason)]
-    return [] if cell.is_tested else [("no results", cell.reason or "it came to its end and left no results")]
+    return [] if cell.is_tested else [("no results", cell.reason or "it finished without results")]
 
 
 def _reasons(found: Mapping[tuple[str, str], list[str]]) -> tuple[Reason, ...]:
@@ -91,7 +91,7 @@ def _reasons(found: Mapping[tuple[str, str], list[str]]) -> tuple[Reason, ...]:
 
 
 def headline(subject: Subject) -> str:
-    """The answer in a line: the findings, as everywhere; never better than what was tested."""
+    """Return the headline: the findings and the number of untested cells. Without any tested cell it is "Nothing was tested"."""
     cells = subject.run.cells
     missing = sum(not cell.is_tested for cell in cells)
     if missing == len(cells):
@@ -102,10 +102,10 @@ def headline(subject: Subject) -> str:
 
 
 def gate_line(subject: Subject) -> str:
-    """The answer of the gate in a line; empty where nothing was judged."""
+    """Return the result of the gate in one line; empty if the run was not judged."""
     return f"The gate {gate_word(subject.judgement.exit)}" if subject.judgement else ""
 
 
 def gate_word(code: Exit) -> str:
-    """A gate's exit code in words."""
-    return "passes" if code is Exit.OK else f"does not pass: {code.name.lower().replace('_', ' ')} (exit {code.value})"
+    """Return an exit code of the gate in words."""
+    return "passes" if code is Exit.OK else f"fails: {code.name.lower().replace('_', ' ')} (exit {code.value})"

@@ -1,4 +1,4 @@
-"""Each finding as every report tells it: its extent, its versions, the demand that it breaks, and the evidence."""
+"""Data about each finding for all reports: its extent, its versions, the clauses that it breaks, and the evidence."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ from conformance.runs.model import RunFile, place
 from .since_version import Since, Sinces
 from .words import NOTES
 
-NO_DEMAND = (
-    "No clause demands anything: the protocol forbids the input. A clean exception is better than any other end."
-)
-"""In place of a demand, where the suite itself made illegal input."""
+NO_DEMAND = "No clause applies, because the protocol forbids the input. The library should raise a clean exception."
+"""Text in place of a clause, for findings on illegal input that the suite made."""
 _ROLES = {role.value: role for role in Role}
 _CRASH_NOTES = ("terminate", "frame")
-"""Attachments that say where a process died: the last words of the runtime, and the innermost frame of a library."""
+"""Attachments about a crash: the runtime's last message, and the innermost stack frame in a library."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """A clause that a finding breaks: its id, the half that binds the accused side, and its source with an address, if it has one."""
+    """A clause that a finding breaks: its id, its text for the accused side, and its source with an address, if there is one."""
 
     id: str
     text: str
@@ -40,7 +38,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Account:
-    """A finding with everything that a report tells of it. ``cells`` are titles; ``waived`` counts the results that a waiver covers."""
+    """A finding with all data that reports show. ``cells`` are titles; ``waived`` counts the results that a waiver covers."""
 
     finding: Finding
     cells: tuple[str, ...]
@@ -49,42 +47,42 @@ class Account:
 
     @property
     def status(self) -> str:
-        """Whether it is new, known or intended."""
+        """The status in words: new, known or intended."""
         return presentation.status(self.finding)
 
     @property
     def ended(self) -> str:
-        """How a process was lost; empty where each went on."""
+        """How a process ended; empty if every process survived."""
         return presentation.ended(self.finding)
 
     @cached_property
     def cases(self) -> tuple[str, ...]:
-        """The ids of its cases, each once."""
+        """The ids of its cases, without duplicates."""
         return self.finding.cases
 
     @property
     def extent(self) -> str:
-        """In how many cases, and in how many cells."""
+        """The number of cases and of cells, in words."""
         return f"{many(len(self.cases), 'case')} in {many(len(self.cells), 'cell')}"
 
     @property
     def is_waived(self) -> bool:
-        """Whether waivers cover all that shows it."""
+        """Whether waivers cover all of its results."""
         return self.waived == len(self.finding.observations)
 
     @property
     def waived_text(self) -> str:
-        """How much of it waivers cover; empty where they cover nothing."""
+        """The number of waived results, in words; empty if there are none."""
         return f"{self.waived} of {many(len(self.finding.observations), 'result')} waived" if self.waived else ""
 
     @property
     def partners(self) -> tuple[str, ...]:
-        """The other libraries, by title."""
+        """The display names of the other libraries."""
         return tuple(title(name) for name in self.finding.partners)
 
     @cached_property
     def places(self) -> tuple[str, ...]:
-        """``DLPack on cuda`` and the like, each once."""
+        """Protocol and device of its cases, such as ``DLPack on cuda``, without duplicates."""
         at = (place(case) for case in self.cases)
         return tuple(dict.fromkeys(f"{way(one.invariant, one.protocol)} on {one.device}" for one in at))
 
@@ -97,7 +95,7 @@ class Account:
 
     @cached_property
     def notes(self) -> Mapping[str, str]:
-        """The attachments of the smallest case; evidence of a crash from the first case that has it."""
+        """The attachments of the smallest case. Evidence of a crash comes from the first case that has it."""
         found = dict(self.finding.smallest.notes)
         for name in _CRASH_NOTES:
             told = next((text for o in self.finding.observations if (text := o.notes.get(name))), "")
@@ -107,24 +105,22 @@ class Account:
 
     @property
     def crash_notes(self) -> list[tuple[str, str]]:
-        """Evidence of a crash, each piece under its name for people."""
+        """Evidence of a crash, each piece with its label."""
         return [(NOTES[name], self.notes[name]) for name in _CRASH_NOTES if self.notes.get(name)]
 
     @property
     def why(self) -> str:
-        """How the accused was found, in a sentence without its end; empty where nobody noted it."""
+        """How the accused was determined, as a clause of a sentence; empty if it was not recorded."""
         told = self.finding.smallest.why
         if self.finding.library == UNKNOWN:
             return (
-                f"the evidence decides nothing: {told}"
-                if told
-                else "the evidence does not decide which side is at fault"
+                f"the evidence is inconclusive: {told}" if told else "the evidence does not show which side is at fault"
             )
         return told
 
 
 def accounts(run: RunFile, found: list[Finding], waived: Mapping[Spot, str]) -> list[Account]:
-    """One for each finding, in the order of reports: by library, the most serious first."""
+    """Return an account of each finding, in the order of reports: by library, the most serious first."""
     titles = {cell.name: cell.title for cell in run.cells}
     sinces = Sinces(run)
     return [
@@ -140,12 +136,12 @@ def accounts(run: RunFile, found: list[Finding], waived: Mapping[Spot, str]) -> 
 
 
 def heading(library: str) -> str:
-    """The accused library above its findings."""
-    return "Not known" if library == UNKNOWN else title(library)
+    """Return the heading above the findings of a library."""
+    return "Unknown library" if library == UNKNOWN else title(library)
 
 
 def versions(finding: Finding) -> str:
-    """The versions of the accused library in the run."""
+    """Return the versions of the accused library in the run."""
     return ", ".join(f"{name} {version}" for name, version in finding.versions.items())
 
 

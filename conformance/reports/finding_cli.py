@@ -26,9 +26,9 @@ from .finding_page import page, run_script, shortest
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``finding``."""
+    """Add the options of ``finding``."""
     command.add_argument(
-        "id", nargs="?", metavar="ID", help="the finding's id, in which * is any text (default: list all)"
+        "id", nargs="?", metavar="ID", help="the id of the finding; * matches any text (default: list all findings)"
     )
     command.add_argument(
         "--results",
@@ -37,11 +37,13 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"the folder of a run (default: {check_findings.RESULTS})",
     )
-    command.add_argument("--out", type=Path, metavar="PATH", help="write to this file; to this folder with --new")
     command.add_argument(
-        "--new", action="store_true", help="one page for each broken promise that is not known upstream"
+        "--out", type=Path, metavar="PATH", help="write the report to this file; with --new, the pages to this folder"
     )
-    command.add_argument("--run", dest="tried", action="store_true", help="run the script and show what it says")
+    command.add_argument(
+        "--new", action="store_true", help="write a page for each violation that is not known upstream"
+    )
+    command.add_argument("--run", dest="tried", action="store_true", help="run the script and include its output")
     command.set_defaults(run=finding)
 
 
@@ -66,23 +68,23 @@ def finding(options: argparse.Namespace) -> int:
 
 
 def _check_options(options: argparse.Namespace) -> None:
-    """No option that is given is passed over."""
+    """Raise UserError for options that would have no effect."""
     if options.new and options.id is not None:
-        raise UserError("--new chooses the findings by itself; leave the id out, or --new")
+        raise UserError("--new selects the findings itself; omit the id or --new")
     if options.new and options.out is None:
-        raise UserError("--new writes a page for each finding; name the folder for them with --out")
+        raise UserError("--new writes a page for each finding; name the folder with --out")
     if not options.new and options.id is None and (options.out is not None or options.tried):
-        raise UserError("--out and --run are for a page; name the finding, or give --new for all that are new")
+        raise UserError("--out and --run need a finding id, or --new for all new findings")
 
 
 def _read(path: Path) -> tuple[Sequence[Result], Facts]:
     if not files.is_folder(path):
-        raise UserError(f"there is no run in {path}; name the folder that `check --out` made with --results DIR")
+        raise UserError(f"there is no run in {path}; name the folder written by `check --out` with --results DIR")
     try:
         left = check_folder.left(path)
     except files.Unreadable as error:
         raise UserError(
-            f"--results: {path} holds no run that can be read ({error.brief}); give the folder that `check --out` made"
+            f"--results: {path} holds no readable run ({error.brief}); give the folder written by `check --out`"
         ) from error
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
     if unknown:
@@ -94,7 +96,7 @@ def _refuse_to_overwrite(*paths: Path) -> None:
     there = [str(path) for path in paths if files.is_kept(path)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise UserError(f"--out: {there[0]}{more} is there already; choose another place, or remove it")
+        raise UserError(f"--out: {there[0]}{more} already exists; choose another place, or remove it")
 
 
 def _list(found: Sequence[Finding]) -> int:
@@ -111,7 +113,7 @@ def _chosen(found: Sequence[Finding], id: str, path: Path) -> Finding:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UserError(f"{path} has {len(fitting)} findings that {id} fits; name one of {_names(fitting)}")
+        raise UserError(f"{path} has {len(fitting)} findings that match {id}; name one of {_names(fitting)}")
     ids = [one.id for one in found]
     close = difflib.get_close_matches(id, ids, _CLOSE) or [
         one for one in ids if one.partition("/")[0] == id.partition("/")[0]
@@ -121,7 +123,7 @@ def _chosen(found: Sequence[Finding], id: str, path: Path) -> Finding:
 
 
 _CLOSE = 3
-"""Ids that a message suggests."""
+"""Maximum number of ids that a message suggests."""
 
 
 def _names(found: Sequence[Finding]) -> str:
@@ -148,7 +150,7 @@ def _write_new(options: argparse.Namespace, found: Sequence[Finding], results: S
 
 
 def file_name(one: Finding) -> str:
-    """The id as the name of a file."""
+    """Return the id as a file name."""
     return re.sub(r"[^a-z0-9._=-]+", ".", one.id) + ".md"
 
 
@@ -156,9 +158,9 @@ def _index(new: Sequence[Finding], headline: str) -> str:
     lines = [f"- [{one.sentence}]({file_name(one)})" for one in new]
     return "\n".join(
         (
-            "# Findings that no public tracker has",
+            "# Findings that are in no public tracker",
             "",
-            f"Of a run with this result: {headline}. Each page is a report that can be pasted into the library's tracker.",
+            f"Result of the run: {headline}. Each page is a report that can be pasted into the library's tracker.",
             "",
             *lines,
             "",

@@ -1,4 +1,4 @@
-"""A finding as a report to paste into a library's tracker: Markdown, from a run's results. Pure, but for the script that is run."""
+"""Report on a finding for a library's tracker: Markdown, computed from a run's results. Only :func:`run_script` has side effects."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _MOST_CASES = 12
 _MOST_RELATIVES = 4
 _MOST_SPARED = 10
 _SECONDS = 120.0
-"""What a script may take."""
+"""Time limit of a script, in seconds."""
 _LINES = 40
-"""Lines of a script's output that a report shows."""
+"""Maximum number of output lines of a script in a report."""
 _ADDRESS = re.compile(r"https?://\S+")
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A script that was run: its exit code (negative for a signal), and the end of what it said."""
+    """Result of a script: its exit code (negative for a signal), and the end of its output."""
 
     code: int
     said: str
 
     @property
     def end(self) -> str:
-        """``ends with exit code 1``, or the signal that it dies of."""
+        """``ends with exit code 1``, or the signal that kills it."""
         names = {number.value: number.name for number in signal.Signals}
-        died = f"dies of {names.get(-self.code, f'signal {-self.code}')}"
+        died = f"is killed by {names.get(-self.code, f'signal {-self.code}')}"
         return died if self.code < 0 else f"ends with exit code {self.code}"
 
 
 def page(finding: Finding, results: Sequence[Result], facts: Facts, ran: Ran | None = None) -> str:
-    """The whole report; ``results`` are those of the run, which also tell what is not affected. ``ran`` is of :func:`shortest`."""
+    """Return the report. ``results`` are all results of the run, to list unaffected inputs. ``ran`` is the result of :func:`shortest`."""
     shown = shortest(finding, results)
     parts = (
         f"# {_text(finding.sentence)}",
@@ -85,7 +85,7 @@ def _about(finding: Finding, facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _versions(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "version not known"
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown version"
 
 
 def _machine(facts: Facts) -> str:
@@ -97,7 +97,7 @@ def _machine(facts: Facts) -> str:
 
 
 def _table(rows: Iterable[tuple[str, str]], *, linked: bool = True) -> str:
-    """A table of two columns; without ``linked`` nothing in it is a mention, an issue or an address."""
+    """Return a table of two columns. Without ``linked`` no mention, issue number or address in it becomes a link."""
     return "\n".join(("| | |", "|---|---|", *(f"| {name} | {_cell(text, linked)} |" for name, text in rows)))
 
 
@@ -106,8 +106,8 @@ def _cell(text: str, linked: bool) -> str:
 
 
 def _text(text: str, *, linked: bool = True) -> str:
-    """One line in which nothing but code in backticks is markup: an exception's ``<class 'int'>`` would not be seen as HTML."""
-    parts = _CODE.split(" ".join(text.split()))  # each second one is code
+    """Return one line in which only code in backticks is markup. Otherwise ``<class 'int'>`` in an exception would become HTML."""
+    parts = _CODE.split(" ".join(text.split()))  # re.split returns the code at odd positions
     return "".join(part if number % 2 else _without_markup(part, linked) for number, part in enumerate(parts))
 
 
@@ -118,11 +118,11 @@ def _without_markup(text: str, linked: bool) -> str:
 
 _CODE = re.compile(r"(`[^`|\\]+`)")
 _LINKS = re.compile(r"(?<=@)(?=\w)|(?<=#)(?=\d)|(?<=:)(?=//)|(?<=www)(?=\.)")
-"""Inside of what trackers take for a mention, for an issue or for an address."""
+"""Positions inside mentions, issue numbers and addresses as trackers recognize them."""
 _UNLINKED = "<!-- -->"
-"""Nothing to be seen, and yet no link: a library's message calls nobody into the report, and refers to no other issue."""
+"""An invisible comment that breaks a link: a library's message must not notify people or reference other issues."""
 _MARKUP = re.compile(r"[<\\`*]|_(?=_)|(?<=_)_|(?<!\w)_|_(?!\w)|(?<=\])(?=\()")
-"""Marks the begin of HTML, of an escape, of code or of emphasis, and the place between the two parts of a link."""
+"""Characters that begin HTML, an escape, code or emphasis, and the position between the two parts of a link."""
 
 
 def _as_text(markup: re.Match[str]) -> str:
@@ -130,7 +130,7 @@ def _as_text(markup: re.Match[str]) -> str:
 
 
 def _fenced(text: str, language: str = "") -> str:
-    """A block of code that nothing in it can end."""
+    """Return a code block with a fence longer than any in the text."""
     ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{ticks}{language}\n{text.rstrip()}\n{ticks}"
 
@@ -139,21 +139,21 @@ def _expected(finding: Finding) -> Iterator[str]:
     yield "## Expected"
     if not finding.clauses:
         yield (
-            "No clause demands anything here: the input breaks the protocol. A clean exception is better than a crash or wrong data."
+            "No clause applies, because the protocol forbids the input. The library should raise a clean exception instead of crashing or returning wrong data."
         )
     role = _ROLES.get(finding.side)
     for id in finding.clauses:
         yield "\n\n".join(text for text in (demand(id, role), _sources(id)) if text)
     if ended(finding) and any(_is_inferred(id, role) for id in finding.clauses):
-        yield "The finding counts as a violation, although the text states this demand in other words, because the process ends."
+        yield "The clause is inferred from the text. The finding is still a violation, because the process ends."
 
 
 def _sources(id: str) -> str:
-    """The documents that a clause comes from, with the place in each; empty for a clause that is unknown here."""
+    """Return the documents of a clause, with the place in each; empty for a clause that this version does not know."""
     found = known(id)
     if found is None:
         return ""
-    return f"Clause {id} of this suite is our summary of: {', '.join((found.documents, *(f'<{url}>' for url in found.urls)))}"
+    return f"Clause {id} of this suite summarizes: {', '.join((found.documents, *(f'<{url}>' for url in found.urls)))}"
 
 
 def _is_inferred(id: str, role: Role | None) -> bool:
@@ -162,28 +162,28 @@ def _is_inferred(id: str, role: Role | None) -> bool:
 
 
 def _seen(finding: Finding, seen: Observation) -> Iterator[str]:
-    """What the case of the script has shown."""
+    """Yield the evidence of the case whose script the report has."""
     yield "## Seen"
-    rows = [("What happened", seen.reason), ("Expected", seen.expected), ("Seen", seen.seen)]
+    rows = [("Failure", seen.reason), ("Expected", seen.expected), ("Seen", seen.seen)]
     rows += [(label, seen.notes.get(name, "")) for name, label in _EVIDENCE.items()]
     yield _table(((label, text) for label, text in rows if text), linked=False)
     if seen.why not in ("", SEEN) and REFERENCE not in seen.libraries:
-        yield f"How the accused side was found: {seen.why}."
+        yield f"How the accused side was determined: {seen.why}."
 
 
 _EVIDENCE = {
-    "terminate": "Last words",
+    "terminate": "Last message of the runtime",
     "frame": "Innermost frame of a library",
     "blame": "Each side with the reference",
     "instead": "Ordered instead",
 }
-"""Notes of a case that a maintainer wants to see, and what they are called."""
+"""Notes of a case that help a maintainer, with their labels."""
 
 
 def shortest(finding: Finding, results: Sequence[Result]) -> Result:
-    """The case with the shortest script that a person can read; the smallest case where there is none.
+    """Return the case with the shortest readable script, or else the smallest case.
 
-    A few lines with a second library convince sooner than a page that makes a capsule by hand.
+    A few lines with a second library are easier to read than a page that builds a capsule by hand.
     """
     by_id = {result.case.id: result for result in results}
     alone = [o for o in finding.observations if len(o.accused) == 1 and o.verdict is finding.verdict]
@@ -198,7 +198,7 @@ def _script(finding: Finding, result: Result, ran: Ran | None) -> Iterator[str]:
     else:
         yield f"`python -m conformance repro {result.case.id}` prints a standalone script."
     if ran is not None:
-        yield f"It {ran.end} and says:"
+        yield f"The script {ran.end} and prints:"
         yield _fenced(ran.said)
 
 
@@ -215,14 +215,14 @@ def _extent(finding: Finding, results: Sequence[Result]) -> Iterator[str]:
     spared = not_affected(finding, results)
     if spared:
         more = f"\n- and {len(spared) - _MOST_SPARED} more" if len(spared) > _MOST_SPARED else ""
-        yield "Not affected, by the same checks:"
+        yield "The same checks pass with:"
         yield "\n".join(f"- {told}" for told in spared[:_MOST_SPARED]) + more
 
 
 def not_affected(finding: Finding, results: Sequence[Result]) -> list[str]:
-    """Inputs with which the same invariants hold for the accused library, each with the protocols and devices.
+    """Return inputs with which the same invariants hold for the accused library, with protocols and devices.
 
-    Of an invariant that has inputs of its own nothing is told but its name, and only where the library keeps all of it.
+    An invariant with inputs of its own is listed by name only, and only if the library passes all of it.
     """
     cases = {result.case.id: result.case for result in results}
     bad = {(observation.given, observation.protocol, observation.device) for observation in finding.observations}
@@ -253,7 +253,7 @@ def _way(case: Case) -> tuple[str, str]:
 
 
 def _input(case: Case) -> str:
-    """What a case is about beside its libraries: what is special about its array, and the values that only its invariant knows."""
+    """Return the special input of a case: of its array, and the parameters that only its invariant defines."""
     return ", ".join(filter(None, (special(case), *_values(case))))
 
 
@@ -262,7 +262,7 @@ def _values(case: Case) -> list[str]:
 
 
 _OF_THE_ARRAY = ("layout", "dtype", "state", VIA)
-"""Parameters that :func:`special` tells, and the library of a chain."""
+"""Parameters that :func:`special` covers, and the middle library of a chain."""
 
 
 def _is_accused_side(finding: Finding, result: Result) -> bool:
@@ -275,7 +275,7 @@ def _is_accused_side(finding: Finding, result: Result) -> bool:
 
 
 def _relatives(finding: Finding) -> Iterator[str]:
-    """What is known in public trackers about the same, or about the class of bugs that the invariants were drawn from."""
+    """Yield similar bugs in public trackers: of this finding, or of the bug class that the invariant is derived from."""
     known = finding.known
     told = []
     if known is not None and known.upstream is not Upstream.UNREPORTED:
@@ -295,9 +295,9 @@ _TRACKERS = {
     "pycuda": ("inducer/pycuda",), "cuda_python": ("NVIDIA/cuda-python",), "numba": ("numba/numba", "NVIDIA/numba-cuda"),
     "jax": ("jax-ml/jax",),
 }  # fmt: skip
-"""The repositories in which each library's bugs are told, with their owners: without one a tracker makes no link of a reference."""
+"""Repositories of each library's tracker, with owners: a tracker links a reference only with its owner."""
 _FULL_NAMES = {path.partition("/")[2]: path for paths in _TRACKERS.values() for path in paths}
-"""By the name of the repository, as references have it."""
+"""Full names by the repository names that references use."""
 
 
 def _with_owner(reference: str) -> str:
@@ -306,7 +306,7 @@ def _with_owner(reference: str) -> str:
 
 
 def _is_of(library: str, bug: bugs.Bug) -> bool:
-    """Whether a thread of the library's own tracker tells this bug: another library's bug is no relative."""
+    """Return whether the library's own tracker has this bug. Bugs of other libraries are not listed."""
     trackers = _TRACKERS.get(library, (library,))
     return any(_with_owner(reference).partition("#")[0] in trackers for reference in bug.references)
 
@@ -315,7 +315,7 @@ def _is_of(library: str, bug: bugs.Bug) -> bool:
 
 
 def run_script(result: Result, versions: Mapping[str, str]) -> Ran:
-    """Run the script of a case in a fresh interpreter of this environment."""
+    """Run the script of a case in a new interpreter of this environment."""
     with private.folder() as folder:
         path = folder / "script.py"
         path.write_text(script(result.case, result, versions=versions), encoding="utf-8")
@@ -325,12 +325,12 @@ def run_script(result: Result, versions: Mapping[str, str]) -> Ran:
                 timeout=_SECONDS, check=False, cwd=folder, env=children.environment(PYTHONUNBUFFERED="1"),
             )  # fmt: skip
         except subprocess.TimeoutExpired as slow:
-            return Ran(124, last_lines((slow.stdout or b"") + f"\nno end after {_SECONDS:g} s".encode()))
+            return Ran(124, last_lines((slow.stdout or b"") + f"\nstopped after {_SECONDS:g} s".encode()))
         return Ran(done.returncode, last_lines(done.stdout))
 
 
 def last_lines(said: bytes) -> str:
-    """The end of the output, with files by their names only: their folders are of this machine."""
+    """Return the end of the output, with file names instead of paths, because the paths are specific to this machine."""
     text = _FOLDERS.sub("", said.decode(errors="backslashreplace"))
     return "\n".join(text.splitlines()[-_LINES:])
 

@@ -1,4 +1,4 @@
-"""Cells × libraries in little room: cells that look alike are one row, and a failure counts only for the library that it accuses."""
+"""Compact table of cells × libraries. Equal cells share a row, and a failure counts only for the library that it accuses."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from conformance.runs.model import CellResult, RunFile
 from conformance.verdict import BY_LETTER, Verdict
 
 Field = tuple[tuple[Verdict, int], ...]
-"""How many cases have which verdict, the worst first; nothing where the library has no case in the cell."""
+"""Number of cases by verdict, the worst first; empty if the library has no case in the cell."""
 _QUIET = frozenset({Verdict.CONFORMS, Verdict.REFUSED, Verdict.OBSERVED})
-NOT_KNOWN = "not known"
-"""The column of failures that accuse no known library; only where there are any."""
+NOT_KNOWN = "unknown"
+"""Column of failures that accuse no known library; present only if there are any."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The titles of all cells that look like this, and a field for each library."""
+    """Titles of all cells with equal fields, and a field for each library."""
 
     titles: tuple[str, ...]
     fields: tuple[Field, ...]
 
     @property
     def violations(self) -> int:
-        """Of all libraries; a case counts for each that it accuses."""
+        """Number of violations of all libraries. A case counts once for each library that it accuses."""
         return sum(number for field in self.fields for verdict, number in field if verdict is Verdict.VIOLATES)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Libraries across, rows down: the most violations first. Cells without results are not in it.
+    """Libraries across, rows down, the most violations first. Cells without results are omitted.
 
-    ``common`` are the parts of their titles that all cells have alike; the rows leave them out.
+    ``common`` has the parts of the titles that all cells share. The rows omit them.
     """
 
     libraries: tuple[str, ...]
@@ -42,7 +42,7 @@ class Grid:
 
 
 def grid(run: RunFile) -> Grid:
-    """The grid of a run."""
+    """Return the grid of a run."""
     pairs = [[case.split("/", 2)[1] for case in plan] for plan in run.plans]
     names = _libraries(run, {pair for plan in pairs for pair in plan})
     alike: dict[tuple[Field, ...], list[str]] = {}
@@ -55,7 +55,7 @@ def grid(run: RunFile) -> Grid:
 
 
 def _apart(titles: Sequence[str]) -> tuple[str, list[str]]:
-    """The parts, between hyphens, that all titles have, and each title without them; as they are where one would be empty."""
+    """Return the hyphen-separated parts that all titles share, and the titles without them; unchanged if a title would be empty."""
     parts = [title.split("-") for title in titles]
     shared = set(parts[0]).intersection(*parts) if len(parts) > 1 else set()
     apart = ["-".join(part for part in each if part not in shared) for each in parts]
@@ -65,7 +65,7 @@ def _apart(titles: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def shown(field: Field) -> Field:
-    """A field in little room: every verdict that is wrong or open, else the first of the others."""
+    """Return the short form of a field: all failing and undecided verdicts, or else the first of the others."""
     return tuple(one for one in field if one[0] not in _QUIET) or field[:1]
 
 

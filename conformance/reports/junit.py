@@ -1,13 +1,13 @@
 """JUnit XML for viewers of test results.
 
-A suite for each cell, and in it an entry for each case that speaks against a library, under the name of that library: its ``classname``
-begins with the accused, its ``type`` is the code of the failure. A case is never an entry of a library that it does not accuse. Cases that
-were not decided or lost have entries of nobody; all that conforms, was refused or only observed is one entry each, with its number. Where
-that would be too much for any viewer, a suite for each accused library, and an entry for each finding with the cells that show it.
+The document has a suite for each cell, and an entry for each case that counts against a library. The ``classname`` of an entry begins
+with the accused library, and its ``type`` is the code of the failure. A case is never an entry of a library that it does not accuse. Cases
+that were not decided or lost have entries under ``nobody``. Conforming, refused and observed cases are one entry for each verdict, with
+their number. Above :data:`MOST_ENTRIES` entries, there is a suite for each accused library instead, and an entry for each finding.
 
 =============  ==========================================================================================
 violates       ``failure``
-robustness     ``skipped``; the message says so where a process died
+robustness     ``skipped``; the message says so if the process died
 deviates       ``skipped``, with expected and seen: viewers show it apart from passes and from failures
 waived         ``skipped``, with the waiver
 not decided    ``error``
@@ -17,7 +17,7 @@ conforms       passes, counted
 observed       passes, counted
 =============  ==========================================================================================
 
-A cell without results is an ``error``, or ``skipped`` where its versions cannot be put together.
+A cell without results is an ``error``, or ``skipped`` if its versions cannot be resolved.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from .undecided import OPEN, Alike, undecided
 from .words import line, plain, seen_in_short
 
 MOST_ENTRIES = 20_000
-"""More than this is one entry a finding, over all cells."""
+"""Maximum number of entries. A larger document has one entry for each finding over all cells."""
 MOST_CELLS = 50
-"""Names of cells in one entry."""
+"""Maximum number of cell names in one entry."""
 TOLD = frozenset(verdict for verdict in Verdict if verdict.speaks_against) | OPEN
-"""Verdicts of which each case has an entry of its own."""
+"""Verdicts of which each case has its own entry."""
 NOBODY = "nobody"
-"""In the place of a library, for cases that accuse none."""
+"""Class name of cases that accuse no library."""
 _ELEMENTS = {
     Verdict.VIOLATES: "failure",
     Verdict.ROBUSTNESS: "skipped",
@@ -63,7 +63,7 @@ _ELEMENTS = {
 _COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 _UNRESOLVABLE = "unresolvable"
 _SECONDS = len("2026-01-01T00:00:00")
-"""The format allows this much of a time: no fraction, no zone."""
+"""Characters of a timestamp that the format allows: no fraction, no time zone."""
 
 
 class Entry(NamedTuple):
@@ -88,12 +88,12 @@ class Suite:
     seconds: float = 0.0
 
     def count(self, element: str) -> int:
-        """How many entries have this element."""
+        """Return the number of entries with this element."""
         return sum(entry.element == element for entry in self.entries)
 
 
 def junit(subject: Subject) -> str:
-    """The document."""
+    """Return the XML document."""
     run = subject.run
     entries = sum(cell.states.count(verdict.letter) for cell in run.cells for verdict in TOLD)
     suites = _by_cell(subject) if entries <= MOST_ENTRIES else _by_library(subject)
@@ -127,7 +127,7 @@ def _cases(subject: Subject, cell: CellResult) -> Iterator[Entry]:
 
 
 def _accusations(subject: Subject, cell: CellResult, case: str, evidence: Evidence) -> Iterator[Entry]:
-    """One entry for each library that the case accuses."""
+    """Yield one entry for each library that the case accuses."""
     waiver = subject.waived.get((cell.name, case), "")
     shown: dict[str, list[Finding]] = {}
     for number in subject.by_spot.get((cell.name, case), ()):
@@ -140,7 +140,7 @@ def _accusations(subject: Subject, cell: CellResult, case: str, evidence: Eviden
 
 
 def _entry(classname: str, name: str, type: str, evidence: Evidence, told: str = "", more: str = "") -> Entry:
-    """``told`` are the findings that it shows, ``more`` stands below everything else."""
+    """Return an entry. ``told`` are the findings that the case shows; ``more`` is appended to the text."""
     ended = presentation.DEATHS.get(evidence.outcome, "")
     first = f"{evidence.verdict.word}, {ended}" if ended else evidence.verdict.word
     message = ": ".join(text for text in (first, told, seen_in_short(evidence)) if text)
@@ -173,7 +173,7 @@ def _troubles(cell: CellResult) -> Iterator[Entry]:
 
 
 def _counted(cell: CellResult) -> Iterator[Entry]:
-    """Verdicts without entries for their cases, as one with the number."""
+    """Yield one entry with the number of cases for each verdict without entries of its own."""
     for verdict in Verdict:
         number = cell.states.count(verdict.letter)
         if number and verdict not in TOLD:
@@ -212,7 +212,7 @@ def _by_library(subject: Subject) -> Iterator[Suite]:
         yield Suite(library, tuple(map(_of_finding, found)), told, run.began)
     alike = [_of_alike(one) for members in undecided(run).values() for one in members]
     if alike:
-        told = {"grouped": "one entry for all cases that end in the same words, over all cells"}
+        told = {"grouped": "one entry for all cases with the same reason, over all cells"}
         yield Suite(NOBODY, tuple(alike), told, run.began)
 
 
@@ -226,7 +226,7 @@ def _of_finding(account: Account) -> Entry:
 
 
 def _evidence(seen: Observation) -> Evidence:
-    """The evidence of an observation; its level is in its verdict."""
+    """Return the evidence of an observation. Its level is in its verdict."""
     return Evidence(
         seen.verdict, seen.outcome, "", seen.code, seen.clause, seen.given, seen.step, seen.side.value, seen.accused, seen.why,
         seen.reason, seen.expected, seen.seen, tuple(seen.notes.items()),

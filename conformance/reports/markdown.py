@@ -1,7 +1,7 @@
-"""The summary in Markdown: for the page of a job, a pull request, a chat. At most as long as GitHub shows.
+"""Summary in Markdown for job pages, pull requests and chats, within GitHub's size limit.
 
-Nothing from outside is markup in it: every sign that Markdown or HTML could take for its own is written as a character reference, and
-whatever was raised or said stands in a ``<code>`` element, where GitHub looks for neither names of people nor numbers of issues.
+Text from outside is never markup. Each character with a meaning in Markdown or HTML is written as a character reference. Messages of
+libraries are in ``<code>`` elements, in which GitHub links no mentions and no issue numbers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .undecided import Alike, undecided
 from .words import expected_and_seen, line, seen_in_short
 
 MOST_BYTES = 1_000_000
-"""GitHub shows a summary of up to 1 MiB, and none that is larger."""
+"""Maximum size in bytes: GitHub does not show summaries above 1 MiB."""
 _RESERVE = 2_000
-"""Bytes that are kept for saying how much did not fit."""
+"""Bytes reserved for the sentence that counts omitted entries."""
 MOST_ROWS = 60
 MOST_NAMES = 6
 _SECTIONS = {Verdict.UNDECIDED: "Not decided", Verdict.LOST: "Lost"}
@@ -36,17 +36,17 @@ _MARKUP = re.compile(r"[^\w ,;–—→✓✗∅·…-]|_")
 
 
 def escaped(text: str, most: int = 400) -> str:
-    """One line that is only text, whatever it holds."""
+    """Return one line of text with all markup escaped."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", line(text, most))
 
 
 def code(text: str, most: int = 400) -> str:
-    """The same as code."""
+    """Return one line as a ``<code>`` element, with all markup escaped."""
     return f"<code>{escaped(text, most)}</code>"
 
 
 def markdown(subject: Subject) -> str:
-    """The whole summary. Its end counts the entries that do not fit any more."""
+    """Return the summary. The last line counts the entries that were omitted for size."""
     kept: list[str] = []
     left, dropped = MOST_BYTES - _RESERVE, 0
     for block in _blocks(subject):
@@ -57,7 +57,7 @@ def markdown(subject: Subject) -> str:
         kept.append(block)
         left -= size
     if dropped:
-        kept.append(f"\n**{many(dropped, 'more entry', 'more entries')} did not fit; index.html has them all.**\n")
+        kept.append(f"\n**{many(dropped, 'more entry', 'more entries')} did not fit; index.html has all of them.**\n")
     return "".join(kept)
 
 
@@ -107,22 +107,22 @@ def _finding(account: Account) -> str:
         f"{finding.verdict.symbol} **{escaped(finding.sentence)}** {_status(account)}",
         escaped("; ".join(part for part in _extent(account) if part), 800),
         _demanded(account),
-        f"Seen: {code(f'{seen.reason}{expected_and_seen(seen.expected, seen.seen)}', 1000)}",
+        f"Observed: {code(f'{seen.reason}{expected_and_seen(seen.expected, seen.seen)}', 1000)}",
         *notes,
-        f"Accused because: {escaped(account.why)}" if account.why else "",
+        f"Attribution: {escaped(account.why)}" if account.why else "",
         f"Finding {code(finding.id)}, smallest case {code(seen.case)}",
     ]
     return "- " + "  \n  ".join(text for text in lines if text) + "\n"
 
 
 def _status(account: Account) -> str:
-    """In brackets; first of all how a process was lost."""
+    """Return the status in brackets, with the end of a process first."""
     told = [f"**{account.ended}**" if account.ended else "", _linked(account.status), account.waived_text]
     return f"({'; '.join(text for text in told if text)})"
 
 
 def _linked(status: str) -> str:
-    """Our own words, with the address in them as a link."""
+    """Return a status of ours, with its address as a link."""
     before, found, address = status.partition("https://")
     return f"{escaped(before)}<https://{address}>" if found and _ADDRESS.fullmatch(address) else escaped(status)
 
@@ -137,7 +137,7 @@ def _extent(account: Account) -> Iterator[str]:
 def _demanded(account: Account) -> str:
     if not account.demands:
         return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else ""
-    return f"Demanded: {' '.join(map(_demand, account.demands))}"
+    return f"Required: {' '.join(map(_demand, account.demands))}"
 
 
 def _demand(demand: Demand) -> str:
@@ -151,7 +151,7 @@ def _demand(demand: Demand) -> str:
 def _untested(run: RunFile) -> Iterator[str]:
     missing = untested(run)
     if not missing:
-        yield "Everything that was planned was tested and decided.\n\n"
+        yield "Every planned case was tested and decided.\n\n"
         return
     yield "> [!WARNING]\n> **Not tested: this run proves nothing about**\n"
     yield from (
@@ -162,9 +162,9 @@ def _untested(run: RunFile) -> Iterator[str]:
         for reason in missing.libraries
     )
     if missing.lost:
-        yield f"> - {many(missing.lost, 'case')} lost: planned, and there is no outcome\n"
+        yield f"> - {many(missing.lost, 'case')} lost: planned, but without a result\n"
     if missing.undecided:
-        yield f"> - {many(missing.undecided, 'case')} not decided: they ran, and the checks could not decide\n"
+        yield f"> - {many(missing.undecided, 'case')} not decided: they ran, but their checks were inconclusive\n"
     yield "\n"
 
 
@@ -173,7 +173,7 @@ def _reason(reason: Reason, what: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names and the number of the others."""
     return escaped(_named(names), 1000)
 
 
@@ -211,11 +211,11 @@ def _grid(run: RunFile) -> Iterator[str]:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         yield f"\n{many(more, 'more cell')} with fewer violations not in this table.\n"
     yield f"\n{escaped(LEGEND)}   · not tested\n\n"
-    yield "A failure counts only for the library that it accuses; every other case for each library in it.\n\n"
+    yield "A failure counts only for the accused library. Every other case counts for each of its libraries.\n\n"
 
 
 def _calls(run: RunFile) -> Iterator[str]:
-    """A section for the tables of calls; the reader sees for which cells each of them holds."""
+    """Yield a section for the tables of calls, each with its cells."""
     found = call_tables(run)
     if not found:
         return

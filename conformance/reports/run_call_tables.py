@@ -1,4 +1,4 @@
-"""The tables of calls of a run: cells in which every call gives the same for every array have one together."""
+"""Tables of calls of a run. Cells with equal results share a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GIVEN = {one.value: one for one in Gives}
 
 @dataclass(frozen=True)
 class CallTable:
-    """One table: calls down, producers across, a word where they meet. ``titles`` are those of the cells that show it."""
+    """One table: calls down, producers across. ``titles`` are those of its cells."""
 
     titles: tuple[str, ...]
     device: str
@@ -24,7 +24,7 @@ class CallTable:
 
 
 def call_tables(run: RunFile) -> list[CallTable]:
-    """All tables of a run, those of most cells first."""
+    """Return all tables of a run, those of most cells first."""
     titles: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for one in run.cells:
         if one.calls:
@@ -41,7 +41,7 @@ def _tables(titles: tuple[str, ...], told: Iterable[tuple[str, str]]) -> Iterato
 
 
 def _by_device(told: Mapping[str, str]) -> dict[str, Table]:
-    """Return the calls of a run file as tables. A key in another form, which another version of the suite has written, is left out."""
+    """Return the calls of a run file as tables. Keys in the form of another version of the suite are skipped."""
     found: dict[str, Table] = defaultdict(dict)
     for key, value in told.items():
         device, _, rest = key.partition("/")

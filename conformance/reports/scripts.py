@@ -1,4 +1,4 @@
-"""Standalone scripts of cases, from their ids alone: a run file keeps no more of a case."""
+"""Standalone scripts of cases by id. A run file stores only the ids."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from conformance.repro import scripts
 
 
 def readable(id: str) -> str:
-    """The hand-written script of a case; empty where there is none, or where this version of the suite has no such case."""
+    """Return the hand-written script of a case; empty if there is none, or if this version of the suite has no such case."""
     case = _cases(id.partition("/")[0]).get(id)
     return scripts.script(case) if case is not None and scripts.is_readable(case) else ""
 
 
 @cache
 def _cases(invariant: str) -> dict[str, Case]:
-    """All cases of an invariant that any environment could plan, by id."""
+    """Return all cases of an invariant that any environment could plan, by id."""
     known = catalogue().get(invariant)
     return cases_anywhere(known) if known else {}

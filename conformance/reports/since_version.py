@@ -1,4 +1,4 @@
-"""Since which version a library makes a mistake, as far as the cells of one run tell. Pure."""
+"""Versions of a library that show a finding, and versions that do not, from the cells of one run. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from conformance.runs.model import CellResult, RunFile
 from conformance.verdict import Verdict
 
 _WELL = frozenset({Verdict.CONFORMS.letter, Verdict.REFUSED.letter})
-"""A case that ends so does not show the mistake: the invariant holds, or the library refuses as it may."""
+"""Letters of cases that do not show the mistake: the invariant holds, or the library refuses as the protocol allows."""
 _NOT_WORSE = _WELL | {Verdict.OBSERVED.letter, Verdict.DEVIATES.letter}
-"""A case that ends otherwise may hide the mistake: it breaks another promise, or says nothing."""
+"""Letters that do not hide the mistake. Cases with other letters fail in another way, or are undecided."""
 
 
 @dataclass(frozen=True)
 class Since:
-    """Versions of the accused library, oldest first: of cells that show a finding, and of cells in which its cases end well.
+    """Versions of the accused library, oldest first: those that show a finding, and those whose cases end well.
 
-    A version that stands in cells of both kinds is in ``seen`` alone.
+    A version in cells of both kinds is in ``seen`` only.
     """
 
     seen: tuple[str, ...] = ()
     not_seen: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """``seen in 0.17.0, not in 0.19.0``; empty where only one version tells."""
+        """``seen in 0.17.0, not in 0.19.0``; empty if the run has only one version."""
         if self.not_seen:
             return f"seen in {', '.join(self.seen)}, not in {', '.join(self.not_seen)}"
         return f"seen in {', '.join(self.seen)}" if len(self.seen) > 1 else ""
 
 
 class Sinces:
-    """The cells of a run as witnesses of its findings. The places of cases in plans are looked up once."""
+    """Searches the cells of a run for versions with and without a finding. Positions of cases in plans are looked up once."""
 
     def __init__(self, run: RunFile) -> None:
         self._cells = [cell for cell in run.cells if cell.is_tested]
@@ -43,7 +43,7 @@ class Sinces:
         self._labels: dict[str, dict[str, str]] = {}
 
     def of(self, finding: Finding) -> Since:
-        """The versions that show a finding, and those that do not."""
+        """Return the versions that show a finding, and those that do not."""
         labels, cases = self._of_library(finding.library), finding.cases
         showing = {observation.cell for observation in finding.observations}
         seen = {labels[name] for name in showing if name in labels}
@@ -67,17 +67,17 @@ class Sinces:
 
 
 def _is_free(letters: set[str]) -> bool:
-    """Whether the cases of a finding that end so, in a cell that does not show it, say that the mistake is not there."""
+    """Return whether these letters of a finding's cases show that a cell is free of the mistake."""
     return not letters.isdisjoint(_WELL) and letters <= _NOT_WORSE
 
 
 def since(run: RunFile, finding: Finding) -> Since:
-    """The versions of the accused library that show a finding, and those that do not."""
+    """Return the versions of the accused library that show a finding, and those that do not."""
     return Sinces(run).of(finding)
 
 
 def labels(cells: Iterable[CellResult], library: str) -> dict[str, str]:
-    """The version of a library in each cell; with its distribution where the library has several."""
+    """Return the version of a library in each cell, with the distribution if the library has several."""
     found = {cell.name: cell.libraries[library] for cell in cells if cell.libraries.get(library)}
     if all(len(versions) == 1 for versions in found.values()):
         return {cell: next(iter(versions.values())) for cell, versions in found.items()}
@@ -94,8 +94,8 @@ def _ordered(versions: Iterable[str]) -> tuple[str, ...]:
 
 
 def _order(text: str) -> tuple[object, ...]:
-    """Versions in their own order; other texts behind them."""
+    """Sort key: versions in their own order, other texts after them."""
     try:
         return (0, Version(text), text)
-    except ValueError:  # not a version, or one with thousands of digits
+    except ValueError:  # not a version, or one with too many digits for Python's int()
         return (1, text)

@@ -1,4 +1,4 @@
-"""The subject of a report: a run, and everything that is known about it besides."""
+"""Subject of a report: a run with its judgement, history, waivers and scripts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .finding_accounts import Account, accounts
 
 @dataclass(frozen=True)
 class Subject:
-    """A run and, as far as there is any, its judgement, its history, its waivers by id in a sentence, and scripts of cases.
+    """A run, and optionally its judgement, its history, a sentence for each waiver by id, and scripts of cases.
 
-    ``run`` holds what can be believed; ``judgement`` may have judged more. ``script`` returns the text of a standalone script of a case,
-    empty where no readable one exists.
+    ``run`` has only trusted results; ``judgement`` may have judged more. ``script`` returns the text of a standalone script of a case,
+    empty if there is no readable one.
     """
 
     run: RunFile
@@ -32,22 +32,22 @@ class Subject:
 
     @property
     def remarks(self) -> tuple[Remark, ...]:
-        """Everything that the gate says, if there was one."""
+        """All remarks of the gate; empty if the run was not judged."""
         return self.judgement.remarks if self.judgement else ()
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """The root causes of everything that speaks against a library."""
+        """The root causes of all cases that count against a library."""
         return observations.findings(self.run)
 
     @cached_property
     def accounts(self) -> list[Account]:
-        """The findings in the order of reports, each with everything that a report tells of it."""
+        """The findings in the order of reports, each with all data that reports show."""
         return accounts(self.run, self.findings, self.waived)
 
     @cached_property
     def by_spot(self) -> Mapping[Spot, tuple[int, ...]]:
-        """The findings that each case shows in each cell, as places in ``accounts``."""
+        """The findings that each case shows in each cell, as indices into ``accounts``."""
         found: dict[Spot, tuple[int, ...]] = {}
         for number, account in enumerate(self.accounts):
             for observation in account.finding.observations:
@@ -57,11 +57,11 @@ class Subject:
 
     @cached_property
     def waived(self) -> dict[Spot, str]:
-        """The waiver of each cell and case that one covers."""
+        """The waiver of each waived case, by cell and case."""
         return {(f.cell, f.case): f.waiver for f in self.remarks if f.waiver and f.case}
 
 
 def origin(run: RunFile) -> tuple[tuple[str, str], ...]:
-    """Where results are from: which run, with which suite, over which tier, and when, as far as it is known. Words and values."""
-    told = (("run", run.called), ("suite", run.suite), ("tier", run.tier), ("begun", run.began or "never"))
+    """Return the origin of the results as words and values: run, suite, tier and start, if known."""
+    told = (("run", run.called), ("suite", run.suite), ("tier", run.tier), ("begun", run.began or "not started"))
     return tuple((word, value) for word, value in told if value)

@@ -1,4 +1,4 @@
-"""The report in the terminal: findings by accused library, everything that was not tested, cells × libraries, and the gate."""
+"""Terminal output of ``publish``: findings by accused library, untested items, cells × libraries, and the gate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_REMARKS = 12
 
 
 def show(screen: Screen, subject: Subject, out: str) -> None:
-    """Print it; ``out`` is where the other reports are."""
+    """Print the report. ``out`` is the path of the HTML page."""
     run = subject.run
     _head(screen, subject)
     _findings(screen, subject.accounts)
@@ -72,12 +72,14 @@ def _table(screen: Screen, run: RunFile) -> None:
         more = sum(len(row.titles) for row in whole.rows[MOST_ROWS:])
         screen.line(f"and {many(more, 'cell')} with fewer violations, not in this table")
     screen.entries(f"{LEGEND}   · not tested")
-    screen.wrapped("a failure counts only for the library that it accuses; every other case for each library in it", "")
+    screen.wrapped(
+        "a failure counts only for the accused library; every other case counts for each of its libraries", ""
+    )
     screen.line()
 
 
 def _field(field: Field) -> tuple[str, str]:
-    """Text and colour."""
+    """Return text and colour of a field."""
     told = shown(field)
     if not told:
         return "·", "dim"
@@ -90,12 +92,12 @@ def _label(titles: Sequence[str]) -> str:
 
 
 def _shortened(label: str, most: int) -> str:
-    """The end of a label says how many there are, so its middle goes."""
+    """Shorten the middle of a label, because its end has the number of cells."""
     return label if len(label) <= most else f"{label[: most - 12]}…{label[-11:]}"
 
 
 def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Columns in as many parts as the screen needs."""
+    """Split columns into as many parts as the screen width needs."""
     parts: list[list[int]] = [[]]
     used = 0
     for number, width in enumerate(widths):
@@ -112,7 +114,7 @@ def _folded(widths: Sequence[int], room: int) -> list[list[int]]:
 
 def _untested(screen: Screen, missing: Untested) -> None:
     if not missing:
-        screen.line(screen.paint("Everything that was planned has been tested and decided.", "green"))
+        screen.line(screen.paint("Every planned case was tested and decided.", "green"))
         screen.line()
         return
     screen.line(screen.paint("NOT TESTED: this run proves nothing about", "bold", "yellow"))
@@ -121,11 +123,9 @@ def _untested(screen: Screen, missing: Untested) -> None:
     for reason in missing.libraries:
         _reason(screen, "–", f"{line(reason.what)} in {many(len(reason.cells), 'cell')}", reason)
     if missing.lost:
-        screen.wrapped(
-            f"{Verdict.LOST.symbol} {many(missing.lost, 'case')} lost: planned, and there is no outcome", "  "
-        )
+        screen.wrapped(f"{Verdict.LOST.symbol} {many(missing.lost, 'case')} lost: planned, but without a result", "  ")
     if missing.undecided:
-        told = f"{many(missing.undecided, 'case')} not decided: they ran, and the checks could not decide"
+        told = f"{many(missing.undecided, 'case')} not decided: they ran, but their checks were inconclusive"
         screen.wrapped(f"{Verdict.UNDECIDED.symbol} {told}", "  ")
     screen.line()
 
@@ -135,7 +135,7 @@ def _reason(screen: Screen, sign: str, what: str, reason: Reason) -> None:
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first names and the number of the others."""
     every = [line(name, 80) for name in names]
     more = f" and {len(every) - MOST_NAMES} more" if len(every) > MOST_NAMES else ""
     return ", ".join(every[:MOST_NAMES]) + more
@@ -145,7 +145,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def _findings(screen: Screen, found: Sequence[Account]) -> None:
-    """By accused library, the most serious first; deviations are counted."""
+    """Print findings by accused library, the most serious first; deviations are only counted."""
     told = [account for account in found if account.finding.verdict is not Verdict.DEVIATES][:MOST_FINDINGS]
     for library, members in groupby(found, key=lambda account: account.finding.library):
         _library(screen, library, list(members), told)
@@ -178,16 +178,16 @@ def _finding(screen: Screen, account: Account) -> None:
         screen.line(screen.paint(text, verdict.colour, *(("bold",) if account.ended else ())))
     screen.wrapped(_about(account), "    ")
     screen.wrapped(_demanded(account), "    ")
-    screen.wrapped(f"Seen: {line(seen.reason)}{expected_and_seen(seen.expected, seen.seen)}", "    ")
+    screen.wrapped(f"Observed: {line(seen.reason)}{expected_and_seen(seen.expected, seen.seen)}", "    ")
     for label, text in account.crash_notes:
         screen.wrapped(f"{label}: {line(text)}", "    ")
-    screen.wrapped(f"Accused because: {line(account.why)}" if account.why else "", "    ")
+    screen.wrapped(f"Attribution: {line(account.why)}" if account.why else "", "    ")
     screen.line(screen.paint(f"    {line(finding.id)}", "dim"))
     screen.line(screen.paint(f"    python -m conformance repro {line(seen.case)}", "dim"))
 
 
 def _about(account: Account) -> str:
-    """Status, extent and versions on one line."""
+    """Return status, extent and versions on one line."""
     partners = account.partners
     more = f" and {len(partners) - MOST_PARTNERS} more" if len(partners) > MOST_PARTNERS else ""
     with_ = f" with {', '.join(partners[:MOST_PARTNERS])}{more}" if partners else ""
@@ -198,7 +198,7 @@ def _about(account: Account) -> str:
 def _demanded(account: Account) -> str:
     if not account.demands:
         return NO_DEMAND if account.finding.verdict is Verdict.ROBUSTNESS else ""
-    return f"Demanded: {' '.join(line(f'{one.id}: {one.text}', 1000) for one in account.demands)}"
+    return f"Required: {' '.join(line(f'{one.id}: {one.text}', 1000) for one in account.demands)}"
 
 
 def _folded_text(text: str, width: int) -> list[str]:
@@ -215,7 +215,7 @@ def _gate(screen: Screen, subject: Subject) -> None:
     found = ", ".join(f"{number - waived} {kind.word}" for kind, (number, waived) in count.items() if number > waived)
     covered = sum(waived for _, waived in count.values())
     colour = _colour(subject.judgement.exit)
-    screen.line(screen.paint("Gate: ", "bold", colour) + f"{found or 'nothing found'}; {covered} waived")
+    screen.line(screen.paint("Gate: ", "bold", colour) + f"{found or 'no remarks'}; {covered} waived")
     sentences = _sentences(subject)
     for (kind, _), places in list(sentences.items())[:MOST_REMARKS]:
         screen.wrapped(f"{kind}: {line(places[0].sentence)}{_at(places)}", "  ")
@@ -230,7 +230,7 @@ def _colour(code: Exit) -> str:
 
 
 def _sentences(subject: Subject) -> dict[tuple[str, str], list[Remark]]:
-    """Remarks that count, by kind, the same sentence once."""
+    """Return the remarks that count, by kind, without duplicate sentences."""
     found: dict[tuple[str, str], list[Remark]] = {}
     for remark in subject.remarks:
         if remark.exit is not Exit.OK:
@@ -239,7 +239,7 @@ def _sentences(subject: Subject) -> dict[tuple[str, str], list[Remark]]:
 
 
 def _at(places: Sequence[Remark]) -> str:
-    """Where it was found first, and how often besides."""
+    """Return the first place of a remark and the number of the others."""
     first = " ".join(line(name) for name in (places[0].case, places[0].cell and f"in {places[0].cell}") if name)
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
     return f" ({first}{more})" if first else ""
@@ -249,4 +249,4 @@ def _sum(screen: Screen, run: RunFile, out: str) -> None:
     count = counts(run)
     told = ", ".join(f"{number} {verdict.word}" for verdict in Verdict if (number := count[verdict]))
     screen.wrapped(f"{many(sum(count.values()), 'case')} in {many(len(run.cells), 'cell')}: {told or 'none'}", "")
-    screen.line(f"the whole: {out}")
+    screen.line(f"full report: {out}")

@@ -1,4 +1,4 @@
-"""Cases that accuse nobody and say nothing: not decided or lost, those of one rule that end in the same words told once."""
+"""Undecided and lost cases. Cases of one rule with the same reason are grouped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN = frozenset(verdict for verdict in Verdict if not verdict.is_decided)
 
 @dataclass
 class Alike:
-    """Cases that end alike, with an example. ``cells`` maps the title of each cell to the number of its cases."""
+    """Cases with the same reason, with an example. ``cells`` maps the title of each cell to its number of cases."""
 
     invariant: str
     verdict: Verdict
@@ -22,20 +22,20 @@ class Alike:
     case: str
     cells: dict[str, int] = field(default_factory=dict)
     exchanges: dict[tuple[str, str, tuple[str, ...]], None] = field(default_factory=dict)
-    """Way, device, and the libraries."""
+    """Protocol or kind of check, device, and libraries."""
 
     @property
     def cases(self) -> int:
-        """How many cases in how many cells, all together."""
+        """The total number of cases in all cells."""
         return sum(self.cells.values())
 
     def where(self) -> str:
-        """Exchanges in words."""
+        """Return the exchanges in words."""
         return where(self.exchanges)
 
 
 def undecided(run: RunFile) -> Mapping[Verdict, list[Alike]]:
-    """Not decided and lost cases, those in most cells first."""
+    """Return the undecided and the lost groups, those in most cells first."""
     alike: dict[tuple[object, ...], Alike] = {}
     letters = {verdict.letter for verdict in OPEN}
     for cell in run.cells:

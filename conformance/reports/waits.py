@@ -1,4 +1,4 @@
-"""What waits when an array is handed over, pair by pair: the evidence of the ordering checks as a table."""
+"""Table of the synchronization at hand-over, pair by pair, from the evidence of the ordering checks."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from conformance.execution.results import Result
 from conformance.ordering.observation import Wait
 
 INVARIANT = "ordering.cost"
-"""Looks at every pair once, whatever the clauses ask of it."""
+"""The invariant that observes every pair once, independent of any clause."""
 LEGEND = (
-    "event: the consumer's stream waits   host: the calling thread does   device: everything does   none: nothing does   "
-    "gil: and no other thread runs   (in brackets): where the producer's stream is not its current one"
+    "event: stream-ordered wait   host: blocks the calling thread   device: device-wide synchronization   none: no wait   "
+    "gil: holds the GIL while blocking   (in brackets): if the producer's stream is not its current stream"
 )
 
 Text = tuple[str, str]
 """A word and its colour."""
 Cells = dict[tuple[str, str], tuple[Text, Text]]
-"""By producer and consumer: inside the producer's stream context, and below, in brackets, outside of it where that differs."""
+"""Fields by producer and consumer: inside the producer's stream context, and below, in brackets, outside of it if that differs."""
 
 _SHORT = {Wait.NONE: "none", Wait.EVENT: "event", Wait.HOST: "host", Wait.DEVICE: "device"}
 _COLOURS = {Wait.NONE: "green", Wait.EVENT: "green", Wait.HOST: "yellow", Wait.DEVICE: "yellow"}
 
 
 def waits(results: Iterable[Result]) -> dict[tuple[str, str], Cells]:
-    """For each device and protocol the pairs whose hand-over to a stream of the consumer's own was looked at."""
+    """Return a table for each device and protocol, with the pairs whose consumer reads on its own stream."""
     found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Text]]] = defaultdict(lambda: defaultdict(dict))
     for result in results:
         case = result.case

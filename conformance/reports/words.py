@@ -1,4 +1,4 @@
-"""The words that all reports have in common, and text from outside made safe to show, megabytes without a blank, too."""
+"""Wording common to all reports, and functions that make text from outside safe to print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conformance.runs.remarks import Kind
 
 CUT = " […] "
 NOTES: Mapping[str, str] = {
-    "terminate": "Last words",
+    "terminate": "Last message of the runtime",
     "frame": "Innermost frame of a library",
     "blame": "Each side with the reference",
     "instead": "Ordered instead",
@@ -19,27 +19,27 @@ NOTES: Mapping[str, str] = {
     "python stack": "Python stack",
     "native stack": "Native stack",
 }
-"""How reports name attachments; others go by their own names. Evidence of a crash stands first."""
+"""Labels of attachments in reports; other attachments have their own names. Evidence of a crash comes first."""
 
 MEANINGS: Mapping[Kind, str] = {
     Kind.INTEGRITY: "digests of suite, lock, image, candidate or results do not match",
-    Kind.STALE: "a cell ran with another lock or suite than there is now",
+    Kind.STALE: "a cell ran with another lock or suite than the current one",
     Kind.NOT_TESTED: "a cell has no results, or a case is lost or not decided",
     Kind.SHRUNK: "the baseline has a cell or a case that this run does not plan",
-    Kind.REGRESSION: "the case conformed before, or was supported, and does not now",
+    Kind.REGRESSION: "the case conformed before, or was supported, but is not now",
     Kind.NEW_VIOLATION: "the case violates, and the baseline does not have it",
-    Kind.OWN_TESTS: "some tests that ran beside ours did not pass",
+    Kind.OWN_TESTS: "some of the package's own tests did not pass",
     Kind.WAIVER: "a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens",
-    Kind.STILL: "the case did not conform before and does not now",
-    Kind.FIXED: "the case did not conform before, and now it does, or is better than it was",
-    Kind.NEW_CASE: "the baseline does not have the case, and it violates nothing",
-    Kind.NOTE: "a reader should know it, and it counts for nothing",
+    Kind.STILL: "the case conforms neither in the baseline nor now",
+    Kind.FIXED: "the case did not conform before; now it conforms or has a better verdict",
+    Kind.NEW_CASE: "the baseline does not have the case, and it does not violate",
+    Kind.NOTE: "information without effect on the exit code",
 }
 """The meaning of a remark of the gate, by its kind."""
 
 
 def plain(text: str, most: int = 4000) -> str:
-    """The text made harmless, and no longer than ``most``: else its middle is cut out."""
+    """Return the text without control characters, cut in the middle to at most ``most`` characters."""
     return _cut(harmless(_cut(text, most)), most)
 
 
@@ -51,17 +51,17 @@ def _cut(text: str, most: int) -> str:
 
 
 def line(text: str, most: int = 400) -> str:
-    """The same on one line."""
+    """Return the text on one line, cut to at most ``most`` characters."""
     return " ".join(plain(text, most).split())
 
 
 def seen_in_short(evidence: Evidence) -> str:
-    """The end of a case on one line: reason, expected and seen."""
+    """Return the result of a case on one line: reason, expected and seen."""
     outcome = "" if evidence.outcome == "fail" else f"{line(evidence.outcome)}: "
     return f"{outcome}{line(evidence.reason)}{expected_and_seen(evidence.expected, evidence.seen)}"
 
 
 def expected_and_seen(expected: str, seen: str) -> str:
-    """The same two on one line, each after a semicolon; empty where there is neither."""
+    """Return expected and seen on one line, each after a semicolon; empty if there is neither."""
     told = f"; expected {line(expected)}" if expected else ""
     return told + (f"; saw {line(seen)}" if seen else "")

@@ -1,1 +1,1 @@
-"""Standalone scripts for single cases: readable ones where libraries are known to be wrong, and bundles of the check itself."""
+"""Standalone scripts for single cases: hand-written ones where libraries are known to fail, and bundles of the check itself."""

@@ -1,4 +1,4 @@
-"""A script that carries the modules of the suite that one case needs, and runs that case by its own check."""
+"""Bundles: a script that contains the modules of the suite that one case needs, and runs the case with its own check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conformance.checks.catalogue import Case, catalogue
 
 _ROOT = Path(conformance.__file__).parent
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in the bundle: the same sources give the same script."""
+"""Date of every file in the bundle, so that the same sources give the same script."""
 _ALWAYS = ("conformance.repro.inside", "conformance.execution.probe")
 _WIDTH = 120
 _TEXT = '''
@@ -67,14 +67,14 @@ if __name__ == "__main__":
 
 
 def how(case: Case) -> str:
-    """What the script does, in words."""
+    """Return a description of what the script does."""
     details = catalogue()[case.invariant].details
     alone = "runs the suite's own check of this case, whose modules it carries, in a process of its own"
     return f"{alone}. {details}" if details else f"{alone}."
 
 
 def body(case: Case) -> str:
-    """The script without its head."""
+    """Return the script without its head."""
     names = modules(case)
     return _TEXT.format(
         case=pprint.pformat(case.to_json(), sort_dicts=False, width=100),
@@ -89,7 +89,7 @@ def _folded(data: str) -> str:
 
 
 def modules(case: Case) -> tuple[str, ...]:
-    """The modules that a case needs, with all that they import of ours, anywhere in them."""
+    """Return the modules that a case needs, with all modules of this suite that they import, also inside functions."""
     invariant = catalogue()[case.invariant]
     checks = (invariant, *(catalogue()[name] for name in invariant.repeats))
     needed = _closure((*_ALWAYS, *(each.check.__module__ for each in checks), *_within("conformance.adapters")))
@@ -97,7 +97,7 @@ def modules(case: Case) -> tuple[str, ...]:
 
 
 def _within(package: str) -> tuple[str, ...]:
-    """The modules of a package: an adapter and a program are loaded by name, so that no import tells of them."""
+    """Return the modules of a package. Adapters and programs are loaded by name, so imports do not show them."""
     folder = _path(package).parent
     return tuple(f"{package}.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__")
 
@@ -118,7 +118,7 @@ def _closure(roots: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _imports(name: str) -> tuple[str, ...]:
-    """The modules of ours that a module imports."""
+    """Return the modules of this suite that a module imports."""
     path = _path(name)
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     named = _named(ast.walk(ast.parse(path.read_text(encoding="utf-8"))), package)
@@ -126,7 +126,7 @@ def _imports(name: str) -> tuple[str, ...]:
 
 
 def _named(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
-    """Dotted names in import statements; of ``from a import b`` both ``a`` and ``a.b``, of which not all are modules."""
+    """Yield dotted names in import statements; for ``from a import b`` both ``a`` and ``a.b``, because either may be a module."""
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -146,7 +146,7 @@ def _path(name: str) -> Path:
 
 
 def _zipped(names: Iterable[str]) -> bytes:
-    """The modules, and what lies beside them as data that they read."""
+    """Return the modules and the data files that they read, zipped."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for name in names:

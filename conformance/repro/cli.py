@@ -17,27 +17,29 @@ from .scripts import script
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """Give the command of this name its options."""
-    command.add_argument("case", metavar="CASE", help="the id of a case, as `list --cases` and results name it")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write it to a file instead of printing it")
+    """Add the options of ``repro``."""
+    command.add_argument("case", metavar="CASE", help="the id of a case, as in `list --cases` and in results")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the script to this file instead of printing it"
+    )
     command.add_argument(
         "--results",
         type=Path,
         metavar="DIR",
-        help="the folder of a run: what was seen there, and with which versions, is told at the top",
+        help="the folder of a run; its result and versions are added to the head of the script",
     )
     command.add_argument(
-        "--bundle", action="store_true", help="the suite's own check, even where there is a readable script"
+        "--bundle", action="store_true", help="bundle the suite's own check, even if there is a hand-written script"
     )
     command.set_defaults(run=repro)
 
 
 def repro(options: argparse.Namespace) -> int:
-    """Print the script, or write it."""
+    """Print the script or write it to a file."""
     case = case_named(options.case, lambda: environment.measure().environment)
     if catalogue()[case.invariant].canary is not None:
         raise UserError(
-            f"{case.id} is a canary, which tests a run and no library, so it has no script; `check --case` runs it"
+            f"{case.id} is a canary, which tests the run and not a library, so it has no script; `check --case` runs it"
         )
     if options.out and options.results:
         run_folder.refuse("--out", options.out, "--results", options.results)
@@ -48,23 +50,21 @@ def repro(options: argparse.Namespace) -> int:
         return Exit.OK
     with given_by("--out", options.out):
         files.write(options.out, text)
-    print(f"{options.out}: `python {options.out}` ends with 1 if it is wrong, with 0 if it is right")
+    print(f"{options.out}: `python {options.out}` exits with 1 on a failure, with 0 on success")
     return Exit.OK
 
 
 def _known(out: Path, id: str) -> tuple[Result | None, dict[str, str]]:
-    """What a run has found out about a case, and the versions that it ran with."""
+    """Return the result of a case in a run, and the versions of the run."""
     try:
         left = check_folder.left(out)
     except files.Unreadable as error:
         raise UserError(
-            f"--results: {out} holds no run that can be read ({error.brief}); give the folder that `check --out` made"
+            f"--results: {out} holds no readable run ({error.brief}); give the folder written by `check --out`"
         ) from error
     found = left.result(id)
     if found is None:
-        raise UserError(
-            f"--results: {out} knows nothing of {id}; leave the option out, or give the folder of another run"
-        )
+        raise UserError(f"--results: {out} has no result of {id}; omit the option, or give the folder of another run")
     partners = set(found.case.libraries)
     versions: dict[str, str] = {}
     for library in left.environment["libraries"]:

@@ -1,4 +1,4 @@
-"""The comment that every script begins with: what was promised, by which clause, and how the script ends."""
+"""Head of a script: a comment with the statement, the clauses, the versions and the exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conformance.protocols.clauses import Level
 WIDTH = 118
 PROTOCOLS = {"dlpack": "DLPack", "cai": "the CUDA Array Interface", "none": "no protocol"}
 _NOT_OF = {"dlpack": "CAI-", "cai": "DL"}
-"""How the clauses begin that an exchange by this protocol cannot break."""
+"""Prefixes of clauses that an exchange by this protocol cannot break."""
 _ENDS = "0 it is right, or refused as it may be; 1 it is wrong; 2 it cannot be run here; 3 not decided"
 
 
@@ -23,7 +23,7 @@ _REFERENCE = "is this script's own implementation in ctypes"
 
 
 def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str], code: str) -> str:
-    """A comment above the code. ``how`` says in words what the script does; ``versions`` are those that ``result`` comes from."""
+    """Return the comment above the code. ``how`` describes the script; ``versions`` belong to ``result``."""
     told = [
         ("", catalogue()[case.invariant].statement),
         ("Case", f"{case.invariant}: {place(case)}"),
@@ -38,14 +38,14 @@ def head(case: Case, how: str, result: Result | None, versions: Mapping[str, str
 
 
 def place(case: Case) -> str:
-    """Who gives, who takes, by what, where, and with which values: in words."""
+    """Return producer, consumer, protocol, device and parameters in words."""
     who = case.producer if {*case.libraries} == {case.producer} else " → ".join(case.libraries)
     values = "".join(f", {name}={value}" for name, value in case.parameters if name != VIA)
     return f"{who}, {PROTOCOLS.get(case.protocol, case.protocol)} on {case.device.value}{values}"
 
 
 def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
-    """Those that were broken; else those of the invariant, without what another protocol promises."""
+    """Return the broken clause, or else the clauses of the invariant that apply to the protocol."""
     if result is not None and result.clause:
         return (result.clause,)
     clauses = catalogue()[case.invariant].clauses
@@ -54,7 +54,7 @@ def _cited(case: Case, result: Result | None) -> tuple[str, ...]:
 
 def _promises(case: Case, result: Result | None) -> Iterator[str]:
     if result is not None and result.outcome in ACCUSING and result.level is Level.ROBUSTNESS:
-        yield "nothing: the protocol forbids the input, so no clause demands anything"
+        yield "no clause applies, because the protocol forbids the input"
         return
     for id in _cited(case, result):
         found = known(id)

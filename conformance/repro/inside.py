@@ -1,4 +1,4 @@
-"""What runs in a bundle: one case by the suite's own check, in a process of its own, told in words."""
+"""Entry point of a bundle: run one case with the suite's own check in a subprocess, and print the result."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ RIGHT, WRONG, NOT_HERE, UNDECIDED = 0, 1, 2, 3
 
 
 def run(data: Mapping[str, Any]) -> int:
-    """Run the case of this description (:meth:`Case.to_json`); returns the exit code."""
+    """Run the case of this description (:meth:`Case.to_json`). Returns the exit code."""
     case = Case.from_json(dict(data))
     invariant = catalogue()[case.invariant]
     facts = _measured(case, invariant)
     print("case:    ", case.id)
-    print("versions:", ", ".join(_versions(facts)), flush=True)  # what is still to be written a fork would write again
+    print(
+        "versions:", ", ".join(_versions(facts)), flush=True
+    )  # flush, or a forked child would write the buffered text again
     if not _is_planned(case, invariant, facts):
         print(
-            "cannot be run here:", "; ".join(_lacking(case, facts)) or "these versions do not have what the case needs"
+            "cannot be run here:",
+            "; ".join(_lacking(case, facts)) or "these versions lack a feature that the case needs",
         )
         return NOT_HERE
     child = Child()
@@ -40,7 +43,7 @@ def run(data: Mapping[str, Any]) -> int:
 
 
 def code_of(result: Result) -> int:
-    """The exit code that stands for an outcome; what the protocol leaves open is no mistake."""
+    """Return the exit code of an outcome. An observation is no failure."""
     if result.verdict is Verdict.OBSERVED:
         return RIGHT
     if result.outcome in ACCUSING:
@@ -49,7 +52,7 @@ def code_of(result: Result) -> int:
 
 
 def _measured(case: Case, invariant: Invariant) -> Facts:
-    """The partners; everything, where the case needs somebody else as well."""
+    """Measure the partners of the case; all libraries if the case needs others as well."""
     facts = environment.measure(tuple(dict.fromkeys((REFERENCE, *case.libraries))))
     return facts if _is_planned(case, invariant, facts) or list(_lacking(case, facts)) else environment.measure()
 
@@ -68,7 +71,7 @@ def _lacking(case: Case, facts: Facts) -> Iterable[str]:
 
 def _versions(facts: Facts) -> Iterable[str]:
     yield f"Python {platform.python_version()}"
-    for library in facts.environment.libraries[1:]:  # all but the reference
+    for library in facts.environment.libraries[1:]:  # without the reference
         yield from (f"{name} {version}" for name, version in library.versions.items())
 
 

@@ -1,4 +1,4 @@
-"""The script of a case: a readable one where there is a template, else the check itself in a bundle."""
+"""The script of a case: hand-written if there is a template, or else a bundle of the check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .templates import readable
 
 
 def is_readable(case: Case) -> bool:
-    """Whether there is a hand-written script for this case."""
+    """Return whether there is a hand-written script for this case."""
     return readable(case) is not None
 
 
@@ -24,10 +24,10 @@ def script(
     versions: Mapping[str, str] | None = None,
     bundled: bool = False,
 ) -> str:
-    """A standalone script that shows what the case is about; pure.
+    """Return a standalone script that reproduces the case. Pure function.
 
-    ``result`` is what was seen in a run with these ``versions``, for the comment at the top. ``bundled`` asks for the check itself
-    where there is a readable script too.
+    ``result`` is the result in a run with these ``versions``, for the comment at the top. ``bundled`` requests the bundle even
+    if there is a hand-written script.
     """
     found = None if bundled else readable(case)
     how, code = (found.how, found.code) if found else (bundle.how(case), bundle.body(case))

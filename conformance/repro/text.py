@@ -1,4 +1,4 @@
-"""Filling in the text of scripts."""
+"""Fill in the templates of scripts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ALONE = re.compile(r"^([ ]*)«(\w+)»$")
 
 
 def fill(text: str, **values: object) -> str:
-    """The text with each ``«name»`` replaced.
+    """Return the text with each ``«name»`` replaced.
 
-    A value that has a line to itself may have several lines, which are indented like it; an empty one takes its line away.
-    ``KeyError`` for a slot without a value.
+    A value alone on its line may have several lines, which get the same indent. An empty value removes its line. Raises ``KeyError`` for a
+    slot without a value.
     """
     return "\n".join(line for given in text.strip("\n").split("\n") for line in _filled(given, values))
 
@@ -28,7 +28,7 @@ def _filled(line: str, values: dict[str, object]) -> list[str]:
 
 
 def without_unused(code: str) -> str:
-    """The script without functions, classes and methods of its own that nothing in it names: helpers come in sets."""
+    """Return the script without unused functions, classes and methods. Templates include helpers in sets."""
     while unused := next(_unused(code), None):
         lines = code.split("\n")
         start, end = unused
@@ -39,7 +39,7 @@ def without_unused(code: str) -> str:
 
 
 def _unused(code: str) -> Iterator[tuple[int, int]]:
-    """First line, and one past the last, of each definition that is named nowhere else."""
+    """Yield the first line, and one past the last, of each definition whose name occurs nowhere else."""
     found = [node for node in ast.parse(code).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     methods = [
         m for node in found if isinstance(node, ast.ClassDef) for m in node.body if isinstance(m, ast.FunctionDef)

@@ -1,1 +1,1 @@
-"""Runs as data: the run file, reading, merging, and the trust in their results."""
+"""Runs as data: run files, reading, merging, and whether their results can be trusted."""

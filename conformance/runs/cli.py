@@ -1,4 +1,4 @@
-"""``python -m conformance merge`` and what else is done with runs that are over."""
+"""The command ``python -m conformance merge``."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ from .model import CellResult, RunFile
 
 MATRIX = Path("matrix.yaml")
 OUT = Path("run.json.gz")
-NOT_BROUGHT = "none of the merged runs has brought it"
+NOT_BROUGHT = "none of the merged runs contains it"
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of the command of this name."""
+    """Add the options of ``merge``."""
     command.add_argument(
         "runs", nargs="*", type=Path, metavar="RUN",
-        help="run files, or folders that `conform` or `check` has made; in any order, one may be given twice; with --tier also none",
+        help="run files, or folders written by `conform` or `check`; in any order; optional with --tier",
     )  # fmt: skip
-    command.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"the run file (default: {OUT})")
-    command.add_argument("--tier", metavar="TIER", help="what was planned: every cell of this tier is in the run file")
+    command.add_argument(
+        "--out", type=Path, default=OUT, metavar="FILE", help=f"write the run file here (default: {OUT})"
+    )
+    command.add_argument(
+        "--tier", metavar="TIER", help="include every cell of this tier; a cell without results is `not run`"
+    )
     command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
     command.set_defaults(run=_merge)
 
 
 def _merge(options: argparse.Namespace) -> int:
     if not options.runs and not options.tier:
-        raise UserError("there is no run to merge; name run files or folders, or --tier if no cell of it was brought")
+        raise UserError(
+            "there is no run to merge; name run files or folders, or give --tier to write a run file without results"
+        )
     output_files.keep([("--out", options.out)], _given(options))
     runs = _loaded(options.runs)
     if options.tier:
@@ -56,19 +62,19 @@ def _merge(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace) -> list[tuple[str, Path]]:
-    """The runs, and the matrix if it is read."""
+    """Return the runs, and the matrix if the command reads it, each with its option."""
     return [("RUN", path) for path in options.runs] + ([("--matrix", options.matrix)] if options.tier else [])
 
 
 def _is_whole(cell: CellResult) -> bool:
-    """Whether all that was planned in it has an outcome; one that nobody can resolve has nothing planned."""
+    """Return whether every planned case of the cell has an outcome. An unresolvable cell has no planned cases."""
     if cell.lifecycle == Lifecycle.UNRESOLVABLE.value:
         return True
     return cell.lifecycle == Lifecycle.DONE.value and cell.is_tested and Verdict.LOST.letter not in cell.states
 
 
 def _loaded(paths: Iterable[Path]) -> list[RunFile]:
-    """The runs, each as it was written. Raises UserError with all that cannot be read or were changed."""
+    """Read the runs. Raises UserError with one line for each run that is unreadable or altered."""
     runs, mistakes = [], []
     for path in paths:
         try:
@@ -81,14 +87,12 @@ def _loaded(paths: Iterable[Path]) -> list[RunFile]:
 
 
 def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:
-    """The cells of the tier, as if none had been run. Raises UserError for cells of the runs that are not among them."""
+    """Return the cells of the tier as not run. Raises UserError if the runs have cells outside the tier."""
     planned = cells.planned(options.matrix, options.tier, ())
     names = {cell.name for cell in planned}
     others = sorted({cell.name for run in runs for cell in run.cells} - names)
     if others:
-        raise UserError(
-            f"--tier {options.tier}: {', '.join(others)} is not planned in it; give the tier that the runs were made for"
-        )
+        raise UserError(f"--tier {options.tier}: {', '.join(others)} is not in this tier; give the tier of the runs")
     return RunFile(
         "", "", "", options.tier,
         tuple(
@@ -102,14 +106,14 @@ def _planned(options: argparse.Namespace, runs: list[RunFile]) -> RunFile:
 
 
 def _show(screen: Screen, run: RunFile) -> None:
-    """How many cells have results, and every one that has none or not all, with the reason."""
+    """Print how many cells have results, and why the other cells are missing or incomplete."""
     tested = [cell for cell in run.cells if cell.is_tested]
     letters: Counter[str] = Counter()
     for cell in tested:
         letters.update(cell.states)
     screen.line(
         f"{many(len(run.cells), 'cell')}, {len(tested)} with results: {many(letters.total(), 'case')}, "
-        f"{letters['v']} violate, {letters['b']} about robustness, {letters['d']} deviate, "
+        f"{letters['v']} violate, {letters['b']} robustness, {letters['d']} deviate, "
         f"{letters['u'] + letters['l']} not decided or lost"
     )
     for cell in run.cells:

@@ -1,8 +1,8 @@
-"""The history of runs: a line of JSON for each, appended and never rewritten. Since when does a case fail, and does it flap?
+"""History of runs: one JSON line for each run, in a file that is only appended to.
 
-A line has, for each cell, the cases that did not conform, as stretches of neighbours in the line's own list of cases, and a digest of
-what was planned in it. Those that conform and have failed in that cell before are in it too: a plan changes with every release of the
-suite, and what was mended together with it would else seem not to be planned any more.
+The history answers since when a case fails, and whether it is flaky. A line lists, for each cell, the cases that did not conform, and a
+digest of the cell's plan. It also lists conforming cases that failed in the cell before. The plan changes with every release of the suite,
+so without these a fixed case could not be told from a case that is no longer planned.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from .observations import Spot
 
 FORMAT = "conformance-history/1"
 FAILING = frozenset(verdict for verdict in Verdict if verdict.speaks_against)
-"""What counts as failing; what was not decided or lost says nothing, neither way."""
+"""Verdicts that count as failing. Undecided cases and cases without a result count neither way."""
 _FIRST = 1 << 16
 """Number of leading bytes of a line that contain its format."""
 _PLAN = 16
-"""Characters of the digest of a plan."""
+"""Hexadecimal digits of a plan's digest."""
 
 
 @dataclass(frozen=True)
 class CellEntry:
-    """One cell of a run: what became of it, and its cases that did not conform. ``plan`` is the digest of what was planned in it.
+    """One cell of a run: its lifecycle, the digest of its plan, and its cases that did not conform.
 
-    ``found`` has stretches of neighbours among the entry's cases, by their state: of hundreds of runs there would be too much else.
+    ``found`` maps each verdict to ranges of indices into the entry's cases. Ranges keep a file with hundreds of runs small.
     """
 
     lifecycle: str
@@ -53,39 +53,39 @@ class CellEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """One run."""
+    """One run, as one line of the file."""
 
     id: str
     began: str
     suite: str
     tier: str
     digest: str
-    """Of its run file: what tells one run from another."""
+    """Digest of the run file. It identifies the run."""
     cases: tuple[str, ...]
-    """Those that did not conform in some cell, or had failed there before, in order."""
+    """The cases that did not conform in some cell, now or in an earlier run, in order."""
     cells: dict[str, CellEntry]
 
     def found(self, name: str, states: Iterable[Verdict] = Verdict) -> dict[str, Verdict]:
-        """The cases of a cell that the entry names, with their states, or those in some states alone."""
+        """Return the cases that the entry lists for a cell, with their verdicts; optionally only some verdicts."""
         by_state = self.cells[name].found
         return {case: s for s in states if s in by_state for case in expanded(by_state[s], self.cases)}
 
 
 @dataclass(frozen=True)
 class History:
-    """What a file holds, in its order, and what is wrong with lines that were passed over."""
+    """The entries of a history file, in file order, and complaints about lines that could not be read."""
 
     entries: tuple[Entry, ...]
     complaints: tuple[str, ...] = ()
     torn: bool = False
-    """Whether the last line has no end."""
+    """Whether the last line has no newline, because its writer was killed."""
 
 
 @dataclass(frozen=True)
 class Streak:
-    """How a case that has failed at least once stands: since which run it has been as it is, and how often it changed before.
+    """Current state of a case that failed at least once, and the run since which it has this state.
 
-    ``runs`` counts the runs in which it has been so, ``flaps`` the changes between failing and not failing in all runs.
+    ``runs`` counts the runs in this state. ``flaps`` counts the changes between failing and not failing over all runs.
     """
 
     failing: bool
@@ -96,7 +96,7 @@ class Streak:
 
 
 def entry(run: RunFile, canaries: Mapping[str, str], earlier: Sequence[Entry] = ()) -> Entry:
-    """A run as its line has it, after these; invariants that test the run itself are left out."""
+    """Return the entry of a run, given the earlier entries. Canary invariants are left out."""
     digest, run = run_file.digest(run), without_canaries(run, canaries)
     digests = {index: _digest(run.plans[index]) for index in {cell.plan for cell in run.cells if cell.is_tested}}
     watched = _ever_failing(earlier)
@@ -121,7 +121,7 @@ def _digest(plan: Iterable[str]) -> str:
 
 
 def _conforming(run: RunFile, cell: CellResult, watched: set[str]) -> list[tuple[str, Verdict]]:
-    """Those of the watched cases that the cell has planned and that conform in it."""
+    """Return the watched cases that are planned in the cell and conform there."""
     if not watched:
         return []
     return [
@@ -139,7 +139,7 @@ def _by_state(found: Iterable[tuple[str, Verdict]], index: dict[str, int]) -> di
 
 
 def to_json(one: Entry) -> dict[str, Any]:
-    """A line, as plain data."""
+    """Return one line as plain data."""
     return {
         "format": FORMAT, "id": one.id, "began": one.began, "suite": one.suite, "tier": one.tier, "digest": one.digest,
         "cases": list(one.cases), "cells": {name: _cell_to_json(cell) for name, cell in one.cells.items()},
@@ -181,16 +181,16 @@ def _cell_from_json(name: str, cell: dict[str, Any]) -> CellEntry:
 
 
 def read(path: Path) -> History:
-    """The runs of a file; one that is not there has none. A torn last line is passed over and told, like any that cannot be read.
+    """Read the runs of a file; a missing file has none. Unreadable lines and an incomplete last line become complaints.
 
-    Raises UserError where the file cannot be read at all.
+    Raises UserError if the file cannot be read at all.
     """
     try:
         data = files.read(path)
     except files.Missing:
         return History(())
     except files.Unreadable as error:
-        raise UserError(f"{error}; name a file that `gate --history` has made") from error
+        raise UserError(f"{error}; name a file written by `gate --history`") from error
     return _parsed(path, data)
 
 
@@ -203,29 +203,27 @@ def _parsed(path: Path, data: bytes) -> History:
         try:
             entries.append(from_json(documents.parsed(line)))
         except ValueError as error:
-            complaints.append(f"{path}:{number}: no run that can be read ({error}); it was passed over")
+            complaints.append(f"{path}:{number}: skipped a line that is not a run ({error})")
     if rest:
-        complaints.append(
-            f"{path}:{len(lines) + 1}: the last line has no end, its writer was ended; it was passed over"
-        )
+        complaints.append(f"{path}:{len(lines) + 1}: skipped an incomplete last line, which a killed process left")
     return History(tuple(entries), tuple(complaints), bool(rest))
 
 
 def is_one(path: Path) -> bool:
-    """Whether runs can be added to it: it is not there or empty, a line of it is a run, or its first line was to be one."""
+    """Return whether runs may be appended: the file is missing, empty, or has a line in the history format."""
     try:
         with files.opened(path) as file:
             first = os.pread(file, _FIRST, 0).split(b"\n")[0]
-    except files.Unreadable:  # the function that appends to the file reports this error
+    except files.Unreadable:  # `append` reports this error
         return True
     return not first.strip() or FORMAT.encode() in first or bool(read(path).entries)
 
 
 def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool, tuple[str, ...]]:
-    """Add a run at the end, by one write that reaches the disk. Earlier lines are never touched.
+    """Append a run by one write, and flush it to the disk. Earlier lines stay as they are.
 
-    Returns whether it was added, which it is not where it is there already, and complaints about lines that cannot be read. Raises
-    UserError where the file cannot be written.
+    Returns whether the run was added (not if the file already has it), and complaints about unreadable lines. Raises UserError if the
+    file cannot be written.
     """
     try:
         file = files.appendable(path)
@@ -247,7 +245,7 @@ def append(path: Path, run: RunFile, canaries: Mapping[str, str]) -> tuple[bool,
 
 
 def _write(file: int, line: bytes) -> None:
-    """One write; what a full disk has cut off is taken back."""
+    """Write the line at once. If the disk is full, remove the part that was written, so that the file stays valid."""
     end = os.lseek(file, 0, os.SEEK_END)
     written = os.write(file, line)
     if written < len(line):
@@ -257,13 +255,13 @@ def _write(file: int, line: bytes) -> None:
 
 
 def latest(entries: Sequence[Entry]) -> list[Entry]:
-    """The runs in the order in which they began; of one that was gone on with, what it came to in the end."""
+    """Return the runs in the order in which they began. Of a resumed run, keep the last entry."""
     last = {(one.id, one.began): one for one in entries}
     return sorted(last.values(), key=lambda one: one.began)
 
 
 def streaks(entries: Sequence[Entry]) -> dict[Spot, Streak]:
-    """Every case that has ever failed in a cell, by both, with how it stands."""
+    """Return the streak of every case that failed at least once, by cell and case."""
     runs = latest(entries)
     cases = _ever_failing(runs)
     planned = _planned(runs)
@@ -279,7 +277,7 @@ def streaks(entries: Sequence[Entry]) -> dict[Spot, Streak]:
 
 
 def _ever_failing(runs: Iterable[Entry]) -> dict[str, set[str]]:
-    """By cell."""
+    """Return the cases that failed at least once, by cell."""
     found: dict[str, set[str]] = defaultdict(set)
     for one in runs:
         for name in one.cells:
@@ -288,9 +286,9 @@ def _ever_failing(runs: Iterable[Entry]) -> dict[str, set[str]]:
 
 
 def _planned(runs: Iterable[Entry]) -> dict[str, set[str]]:
-    """By the digest of a plan the cases that are known to be in it, since some entry names them.
+    """Return the cases known to be in each plan, by the digest of the plan. A case is known if some entry lists it.
 
-    Nothing is planned in a cell without results.
+    A cell without results has no plan.
     """
     known: dict[str, set[str]] = defaultdict(set)
     for one in runs:
@@ -301,7 +299,7 @@ def _planned(runs: Iterable[Entry]) -> dict[str, set[str]]:
 
 
 def _streak(told: Sequence[tuple[Entry, bool]]) -> Streak:
-    """``told`` has the runs that know whether it failed, and whether it did."""
+    """Return the streak of one case. ``told`` has each run with a verdict on the case, and whether the case failed in it."""
     first, runs, flaps = 0, 1, 0
     for number in range(1, len(told)):
         if told[number][1] is told[number - 1][1]:

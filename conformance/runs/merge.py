@@ -1,4 +1,4 @@
-"""Runs put together: associative, idempotent, in any order; two results of one cell are an error, never a choice."""
+"""Merge runs. Merging is associative, idempotent and independent of order. Two different results of one cell are an error."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .model import CellResult, Evidence, RunFile
 
 
 def merge(runs: Sequence[RunFile]) -> RunFile:
-    """All cells of these runs. A cell that was planned in one and has results in another has them.
+    """Merge the cells of these runs. A cell with results replaces the same cell without results.
 
-    Raises UserError with all cells that two runs bring and say different things of.
+    Raises UserError that lists every cell for which two runs have different results.
     """
     table = _Table()
     chosen: dict[str, CellResult] = {}
@@ -24,8 +24,8 @@ def merge(runs: Sequence[RunFile]) -> RunFile:
             chosen[cell.name] = max(before, cell, key=_how_much_is_told)
             if before != cell and _was_begun(before) and _was_begun(cell):
                 conflicts.append(
-                    f"{cell.name} has two results ({_told(before)}, and {_told(cell)}); leave one of the runs out, "
-                    "two results of a cell are not put together"
+                    f"{cell.name} has two results ({_told(before)}, and {_told(cell)}); leave one of the runs out: "
+                    "merge does not combine two results of one cell"
                 )
     if conflicts:
         raise UserError("\n".join(dict.fromkeys(conflicts)))
@@ -38,7 +38,7 @@ def merge(runs: Sequence[RunFile]) -> RunFile:
 
 
 def _how_much_is_told(cell: CellResult) -> tuple[bool, str, str]:
-    """Of a cell that was only planned: why it cannot be run is more than that nobody has."""
+    """Rank two records of one cell. Of two cells without results, the one with a specific reason wins."""
     return _was_begun(cell), cell.lifecycle, cell.reason
 
 
@@ -52,12 +52,12 @@ def _told(cell: CellResult) -> str:
 
 
 def _joined(names: Iterable[str]) -> str:
-    """Different names beside each other; the parts of names that were joined already count one by one."""
+    """Join different names with ``+``. Names that are already joined are split first."""
     return "+".join(sorted({part for name in names for part in name.split("+") if part}))
 
 
 class _Table:
-    """Plans and evidence of several runs, each once."""
+    """Plans and evidence of several runs, without duplicates."""
 
     def __init__(self) -> None:
         self._plans: dict[tuple[str, ...], int] = {(): 0}
@@ -72,7 +72,7 @@ class _Table:
         return tuple(self._evidence)
 
     def taken(self, run: RunFile) -> Iterable[CellResult]:
-        """The run's cells, referring to this table."""
+        """Yield the run's cells with their indices changed to this table."""
         plans = [self._plans.setdefault(plan, len(self._plans)) for plan in run.plans]
         evidence = [self._evidence.setdefault(e, len(self._evidence)) for e in run.evidence]
         for cell in run.cells:
@@ -80,7 +80,7 @@ class _Table:
 
 
 def canonical(run: RunFile) -> RunFile:
-    """The same run with cells by name, and only those plans and that evidence which a cell refers to, in the order of their content."""
+    """Return the same run in a canonical order: cells by name, plans and evidence by content, unused ones removed."""
     plans = [(), *sorted({run.plans[cell.plan] for cell in run.cells} - {()})]
     used = {index for cell in run.cells for index in cell.evidence}
     evidence = sorted({run.evidence[index] for index in used}, key=_order)

@@ -1,7 +1,7 @@
-"""The run file as data: cells, and of each planned case in a cell one letter, with evidence where there is any.
+"""Data model of the run file: cells with one letter for each planned case, and evidence for cases that did not conform.
 
-Thousands of cells share their plans and most of what went wrong in them, so both are kept once: a cell refers to its plan and, for
-each case that did not conform, to a piece of evidence by its index.
+Thousands of cells share their plans and most of their evidence, so the file stores both once. A cell has the index of its plan and, for
+each case that did not conform, the index of its evidence.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from conformance.verdict import BY_LETTER, Verdict
 
 
 class Evidence(NamedTuple):
-    """All that the result of a case that did not conform says, apart from whose it is. ``outcome`` is the raw one.
+    """The result of a case that did not conform, without its cell and case. ``outcome`` is the raw outcome.
 
-    ``code``, ``clause``, ``given`` and ``step`` are as in :class:`~conformance.execution.results.Result`. ``side`` is who is accused
-    (empty where nothing failed), ``accused`` the libraries by name, ``why`` how that was found out. ``notes`` are attachments (name,
-    text), such as a stack.
+    ``code``, ``clause``, ``given`` and ``step`` are as in :class:`~conformance.execution.results.Result`. ``side`` is the accused side (empty
+    where nothing failed), ``accused`` are the names of the accused libraries, ``why`` is the reason. ``notes`` are attachments (name, text),
+    such as a stack.
     """
 
     verdict: Verdict
@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What was put into a cell in place of the released version."""
+    """A wheel installed in a cell in place of the released version."""
 
     name: str
     version: str
@@ -48,9 +48,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class OwnTests:
-    """What the tests of a package (``--with-tests``) came to in a cell. ``ended`` is ``done`` or how they ended instead.
+    """Counts of the package's own tests (``--with-tests``) in a cell. ``ended`` is ``done`` or the reason why they stopped.
 
-    Where they did not come to their end nobody knows how many there were: the counts are ``None``.
+    The counts are ``None`` if the tests did not finish.
     """
 
     passed: int | None
@@ -62,13 +62,13 @@ class OwnTests:
 
 @dataclass(frozen=True)
 class CellResult:
-    """One planned cell with everything that is known of it.
+    """One planned cell with everything that is known about it.
 
-    ``lifecycle`` is ``done`` or what became of the cell instead, with its ``reason``. ``axes`` are the versions that it was planned with,
-    by the names that matrix.yaml has, ``versions`` those that were found in it (by libraries, distributions, ``python``, ``driver``). ``digests`` are of what it
-    ran (``suite``, ``lock``, ``image``) and of its ``results``; what is not known is absent. ``plan`` indexes ``RunFile.plans``;
-    ``states`` has a letter for each case of it, in its order, and ``evidence`` an index into ``RunFile.evidence`` for each letter that
-    is not ``c``, in the same order. A cell without results has an empty plan.
+    ``lifecycle`` is ``done`` or the state of the cell instead, with its ``reason``. ``axes`` are the planned versions, by their names in
+    matrix.yaml. ``versions`` are the versions found in the cell (libraries, distributions, ``python``, ``driver``). ``digests`` cover the
+    inputs (``suite``, ``lock``, ``image``) and the ``results``; unknown ones are absent. ``plan`` indexes ``RunFile.plans``. ``states`` has a
+    letter for each case of the plan, in its order. ``evidence`` has an index into ``RunFile.evidence`` for each letter other than ``c``, in
+    the same order. A cell without results has an empty plan.
     """
 
     name: str
@@ -78,31 +78,31 @@ class CellResult:
     axes: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Versions by distribution, of each library that was found, by the name of its adapter."""
+    """Versions of the distributions of each library found in the cell, by the name of its adapter."""
     holds: dict[str, str] = field(default_factory=dict)
-    """The libraries that it has to be able to use, by the names of their adapters, each with the axis that it was planned by."""
+    """The libraries that the cell must be able to use, by the name of the adapter, each with its axis in the matrix."""
     absent: dict[str, str] = field(default_factory=dict)
-    """Libraries that could not be used in the cell, and why."""
+    """Libraries that could not be used in the cell, with the reason."""
     digests: dict[str, str] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     own_tests: OwnTests | None = None
     ended: str = ""
-    """When its last start ended, in UTC (ISO 8601); empty if it never began."""
+    """When the last start of the cell ended, in UTC (ISO 8601); empty if the cell never began."""
     seconds: float = 0.0
     plan: int = 0
     states: str = ""
     evidence: tuple[int, ...] = ()
     calls: dict[str, str] = field(default_factory=dict)
-    """What calls gave for plain arrays, by device, call and producer with ``/`` between them; empty text where that is not decided."""
+    """Results of calls for plain arrays, keyed by ``device/call/producer``. An empty text is an undecided result."""
 
     @property
     def is_tested(self) -> bool:
-        """Whether it has any results."""
+        """Whether the cell has any results."""
         return bool(self.states)
 
 
 class Found(NamedTuple):
-    """One case of a cell that did not conform: its id, its verdict and its evidence's index."""
+    """One case of a cell that did not conform: its id, its verdict, and the index of its evidence."""
 
     case: str
     verdict: Verdict
@@ -111,15 +111,15 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run over cells, whole. Every planned cell is in ``cells``, in the order of their names.
+    """A run over cells. ``cells`` has every planned cell, in the order of their names.
 
-    ``id`` tells one run from another, ``began`` when its first cell was started (UTC). ``plans[0]`` is the empty plan.
+    ``id`` identifies the run, ``began`` is the start of its first cell (UTC). ``plans[0]`` is the empty plan.
     """
 
     id: str
     began: str
     suite: str
-    """The suite's version."""
+    """Version of the suite."""
     tier: str
     cells: tuple[CellResult, ...]
     plans: tuple[tuple[str, ...], ...] = ((),)
@@ -127,43 +127,43 @@ class RunFile:
 
     @property
     def called(self) -> str:
-        """Its id, for people: a run that nothing was brought for has none."""
+        """Name of the run in messages. A run merged from no input has no id."""
         return self.id or "(unnamed)"
 
     def cases(self, cell: CellResult) -> tuple[str, ...]:
-        """The ids of all cases that were planned in a cell."""
+        """Return the ids of all planned cases of a cell."""
         return self.plans[cell.plan]
 
     def found(self, cell: CellResult) -> Iterator[Found]:
-        """The cases of a cell that did not conform, in the order of the plan."""
+        """Yield the cases of a cell that did not conform, in the order of the plan."""
         cases, evidence = self.plans[cell.plan], iter(cell.evidence)
         for position, letter in enumerate(cell.states):
             if letter != "c":
                 yield Found(cases[position], BY_LETTER[letter], next(evidence))
 
     def by_name(self) -> dict[str, CellResult]:
-        """The cells by name."""
+        """Return the cells by name."""
         return {cell.name: cell for cell in self.cells}
 
 
 class Place(NamedTuple):
-    """A case id taken apart."""
+    """The parts of a case id."""
 
     invariant: str
     libraries: tuple[str, ...]
-    """Producer and consumer; in a chain those between them, too."""
+    """Producer and consumer; in a chain also the libraries between them."""
     protocol: str
     device: str
     parameters: tuple[str, ...]
 
     @property
     def family(self) -> str:
-        """The invariant's."""
+        """Family of the invariant."""
         return self.invariant.partition(".")[0]
 
     @property
     def is_chain(self) -> bool:
-        """Whether there is a library between producer and consumer: what goes wrong may be any one's doing."""
+        """Whether libraries stand between producer and consumer. Then any of them may have caused a failure."""
         return len(self.libraries) > 2
 
     @property
@@ -173,6 +173,6 @@ class Place(NamedTuple):
 
 
 def place(case: str) -> Place:
-    """Take a case id apart: ``family.name/producer-consumer/protocol/device[/value…]``."""
+    """Split a case id: ``family.name/producer-consumer/protocol/device[/value…]``."""
     invariant, who, protocol, device, *parameters = case.split("/")
     return Place(invariant, tuple(who.split("-")), protocol, device, tuple(parameters))

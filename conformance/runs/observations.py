@@ -1,4 +1,4 @@
-"""The findings of a run file: its evidence as observations, and which cases show which finding."""
+"""Findings of a run file: its evidence as observations, and the findings that each case shows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .model import RunFile
 from .trust import is_trusted
 
 Spot = tuple[str, str]
-"""A cell and a case in it, by their names."""
+"""Names of a cell and of a case in it."""
 Shown = Mapping[Spot, tuple[str, ...]]
-"""The ids of the findings that each case shows, in each cell."""
+"""Ids of the findings that each case shows, by cell and case."""
 
 
 def observations(run: RunFile) -> Iterator[Observation]:
-    """Every case that speaks against somebody, cell by cell; cells whose results cannot be believed are left out."""
+    """Yield every case that counts against a library, cell by cell. Cells with untrusted results are skipped."""
     for cell in filter(is_trusted, run.cells):
         for found in run.found(cell):
             evidence = run.evidence[found.evidence]
@@ -32,17 +32,17 @@ def observations(run: RunFile) -> Iterator[Observation]:
 
 
 def findings(run: RunFile) -> list[Finding]:
-    """The findings of all cells together."""
+    """Return the findings of all cells together."""
     return causes.findings(observations(run), versions(run), known.book())
 
 
 def versions(run: RunFile) -> dict[str, dict[str, dict[str, str]]]:
-    """For each cell and library the versions of its distributions."""
+    """Return the versions of the distributions of each library, by cell."""
     return {cell.name: cell.libraries for cell in run.cells}
 
 
 def by_spot(found: Iterable[Finding]) -> Shown:
-    """The ids of the findings that each case shows, in each cell."""
+    """Return the ids of the findings that each case shows, by cell and case."""
     shown: dict[Spot, dict[str, None]] = defaultdict(dict)
     for finding in found:
         for observation in finding.observations:

@@ -1,4 +1,4 @@
-"""The files that commands write, beside those that they go by: none of these is overwritten, or added to where it is no history."""
+"""Checks of output paths: a command never overwrites its own input, and never appends to a file that is not a history."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ _OF_OTHERS = (records.CANDIDATES, package_tests.FOLDER)
 """Folders of a run over cells in which every file belongs to the run."""
 
 Given = Iterable[tuple[str, Path]]
-"""Files and folders that a command reads, each with the option, or the word, that names it."""
+"""Files and folders that a command reads, each with the option or argument that names it."""
 
 
 def keep(outputs: Iterable[tuple[str, Path]], given: Given) -> None:
-    """Raise UserError if one of the outputs, each with its option, is a file that the command goes by, or a part of a run."""
+    """Raise UserError if an output, given with its option, is an input of the command or part of a run."""
     named = list(outputs)
     for other, one in given:
         for option, path in named:
             run_folder.refuse(option, path, other, one, _OF_A_RUN)
             if any(_is_below(path, one / name) for name in _OF_OTHERS):
-                raise UserError(f"{option}: {path} is a part of what {other} names; choose another place")
+                raise UserError(f"{option}: {path} is inside the run named by {other}; choose another place")
 
 
 def check(document: Path | None, kept: Path | None, given: Given) -> None:
-    """Raise UserError where ``--json`` (the document) or ``--history`` (what is kept) would spoil what the other options have given."""
+    """Raise UserError if ``--json`` or ``--history`` would overwrite an input or each other, or cannot be written."""
     named: Mapping[str, Path] = {o: path for o, path in (("--json", document), ("--history", kept)) if path}
     keep(named.items(), given)
     if document and kept and files.is_same(document, kept):
-        raise UserError(f"--json: {document} is what --history names, and would be lost; choose another place")
+        raise UserError(
+            f"--json: {document} is also the file of --history, which it would overwrite; choose another place"
+        )
     for option, path in named.items():
         if files.is_folder(path):
             raise UserError(f"{option}: {path} cannot be written: it is a folder; choose another place")
     if kept and not files.is_regular(kept):
-        raise UserError(
-            f"--history: {kept} is not a regular file, and runs are added only to such a file; choose another"
-        )
+        raise UserError(f"--history: {kept} is not a regular file; refusing to append")
     if kept and not history.is_one(kept):
-        raise UserError(f"--history: {kept} is no history of runs, and nothing is added to it; choose another file")
+        raise UserError(f"--history: {kept} is not a history file; refusing to append")
 
 
 def _is_below(path: Path, above: Path) -> bool:

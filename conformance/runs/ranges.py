@@ -1,4 +1,4 @@
-"""Numbers in rising order as runs of neighbours, (first, how many): what is alike lies beside each other, and this keeps files small."""
+"""Run-length encoding of rising numbers as ranges (first, count). Similar cases are neighbours, so ranges keep files small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def stretches(numbers: Iterable[int]) -> list[list[int]]:
-    """The runs of neighbours among these numbers, in their order."""
+    """Return the ranges of consecutive numbers, in order."""
     found: list[list[int]] = []
     for number in numbers:
         if found and sum(found[-1]) == number:

@@ -1,4 +1,4 @@
-"""Reading runs: a run file, a folder of ``conform`` with its cells, or a folder of ``check`` as a run of one cell."""
+"""Read runs: a run file, a folder of ``conform`` with its cells, or a folder of ``check`` as a run of one cell."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from .merge import canonical
 from .model import Candidate, CellResult, Evidence, OwnTests, RunFile
 
 _FEW = 8
-"""Cells that are sooner read one after the other than by more processes."""
+"""Up to this number of cells, reading them in one process is faster than starting a pool."""
 _NOTE = 4000
-"""Characters of a note that are kept: stacks can be long."""
+"""Maximum characters of a note; stacks can be long."""
 _LAST = 4096
-"""Bytes of a journal in which its last line is looked for: it is short where the run came to its end."""
+"""Trailing bytes of a journal that are searched for its last line. The last line of a finished run is short."""
 _FIRST = 1 << 16
 """Number of leading bytes that contain the first line, which describes the run."""
 _ID = 8
-"""Digits of the id of a run of `check`: as many as `conform` draws."""
+"""Digits of the id of a run of `check`, as many as `conform` draws."""
 _NO_RECORD = (Lifecycle.NOT_RUN.value, "it left no record")
 _NO_ADAPTER = (
-    "there is no adapter of this name in the cell; if the axis {axis} stands for other libraries, or for none, "
-    "say so with `libraries` in matrix.yaml"
+    "the cell has no adapter of this name; if the axis {axis} stands for other libraries or none, "
+    "set `libraries` of the axis in matrix.yaml"
 )
 _NEEDS_NONE = (Lifecycle.DONE.value, "")
-"""A run of `check` has its results, or not, and no lifecycle besides."""
+"""Lifecycle of a run of `check`, which writes no cell record."""
 _TEXTS = ("verdict", "outcome", "level", "code", "clause", "given", "step", "reason", "expected", "seen")
 _texts_of = itemgetter(*_TEXTS)
 _VERDICTS = {verdict.word: verdict for verdict in Verdict}
@@ -63,11 +63,11 @@ _ENVIRONMENT = {
 }
 """Keys of ``environment.json`` that this module reads; another version of the suite may have written it."""
 _NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
-"""Where nothing failed."""
+"""The accusation of a case in which nothing failed."""
 
 
 def load(path: Path) -> RunFile:
-    """The run that a file or a folder holds. Raises UserError where there is none."""
+    """Read the run in a file or a folder. Raises UserError if there is none."""
     try:
         if files.is_there(path) and not files.is_folder(path):
             return run_file.read(path)
@@ -77,9 +77,9 @@ def load(path: Path) -> RunFile:
             return _of_check(path)
         what = "no run" if files.is_there(path) else "nothing"
     except (OSError, ValueError) as error:
-        what = f"nothing that can be read ({error})"
+        what = f"no readable run ({error})"
     raise UserError(
-        f"{path} holds {what}; give a folder that `conform` or `check` has made, or a run file that `merge` wrote"
+        f"{path} holds {what}; give a folder written by `conform` or `check`, or a run file written by `merge`"
     )
 
 
@@ -97,7 +97,7 @@ def _of_conform(folder: Path) -> RunFile:
     read = _all(sources)
     if suite is None:
         raise UserError(
-            f"{folder / records.RUN} does not say which suite was run; give a folder that `conform --out` has made"
+            f"{folder / records.RUN} does not name the suite that was run; give a folder written by `conform --out`"
         )
     return _put_together(run.id, suite, run.tier, read)
 
@@ -106,24 +106,26 @@ def _of_check(folder: Path) -> RunFile:
     name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode("utf-8", "replace")
     (read,) = _all([_Source(name, name, folder, _NEEDS_NONE)])
     suite = read.cell.versions.get("suite", "")
-    id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[:_ID]  # the same plan is run again and again
+    id = sha256(f"{read.plan} {read.began}".encode()).hexdigest()[
+        :_ID
+    ]  # the plan is the same in every run, so it alone is no id
     return _put_together(id, suite, "check", [read])
 
 
 class _Source(NamedTuple):
-    """A cell that is to be read."""
+    """A cell to be read."""
 
     name: str
     title: str
     folder: Path
     unrecorded: tuple[str, str]
-    """What became of it where it left no record, and why."""
+    """Lifecycle and reason of a cell that left no record."""
     planned: Cell | None = None
-    """As the plan of its run has it. Without such a plan its record is asked, and a run of ``check`` has none."""
+    """The cell in the plan of its run. ``None`` for a run of ``check``, which has no plan of cells; then the record is used."""
 
 
 class _Read(NamedTuple):
-    """A cell as it was read: its evidence is its own, and its plan is named by its digest and is in ``folder``."""
+    """A cell as read. Indices refer to its own evidence. Its plan is in ``folder`` and named by its digest."""
 
     cell: CellResult
     evidence: tuple[Evidence, ...]
@@ -133,7 +135,7 @@ class _Read(NamedTuple):
 
 
 def _all(sources: list[_Source]) -> list[_Read]:
-    """Each of them. Raises UserError with a line for every cell that cannot be read."""
+    """Read all cells. Raises UserError with one line for each cell that cannot be read."""
     if len(sources) <= _FEW:
         found = [_tried(source) for source in sources]
     else:
@@ -146,7 +148,7 @@ def _all(sources: list[_Source]) -> list[_Read]:
 
 
 def _tried(source: _Source) -> _Read | str:
-    """The cell, or why there is none."""
+    """Return the cell, or the reason why it cannot be read."""
     try:
         return _read(source)
     except Unreadable as error:
@@ -210,16 +212,16 @@ def _loads(line: bytes) -> Any:
     """Return the content of a line. Raises ValueError if it is not valid JSON."""
     try:
         return orjson.loads(line)
-    except ValueError:  # it refuses halves of surrogate pairs, too
+    except ValueError:  # orjson also refuses lone surrogates, which the json module accepts
         return documents.parsed(line)
 
 
 _plans: dict[str, Plan] = {}
-"""Plans by digest: most cells share theirs."""
+"""Plans by digest, because most cells share theirs."""
 
 
 def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
-    """A letter a case, in the order of the plan, and the evidence of those that did not conform."""
+    """Return a letter for each case, in the order of the plan, and the evidence of those that did not conform."""
     conforms, letter = Verdict.CONFORMS.word, Verdict.CONFORMS.letter
     table: dict[Evidence, int] = {}
     letters, indices = [], []
@@ -235,7 +237,7 @@ def _states(found: Held) -> tuple[str, tuple[int, ...], tuple[Evidence, ...]]:
 
 
 def _calls(found: Held) -> dict[str, str]:
-    """What the calls gave, as the table of calls tells it: results that conform leave no other trace of it."""
+    """Return the results of calls for the table of calls. Conforming cases have no evidence, so the table needs its own copy."""
     told = {}
     for case in found.plan.ids:
         at = call_table.place(case)
@@ -270,13 +272,13 @@ def _evidence(line: Line, case: str) -> Evidence:
 
 
 def _planned(source: _Source, record: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-    """The version of each axis that the cell was planned with, and the libraries that it has to hold, each with its axis."""
+    """Return the planned version of each axis, and the libraries that the cell must hold, each with its axis."""
     if record:
         check_axes(record)
     told = source.planned or record
     axes, holds = (told.axes, told.holds) if isinstance(told, Cell) else (told.get("axes", {}), told.get("holds", {}))
     if record and (record["axes"], record["holds"]) != (axes, holds):
-        raise ValueError(f"{records.CELL} says that it was planned otherwise than {records.RUN} does")
+        raise ValueError(f"{records.CELL} and {records.RUN} disagree about the plan of the cell")
     return dict(axes), dict(holds)
 
 
@@ -302,7 +304,7 @@ def _libraries(environment: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _absent(environment: dict[str, Any], holds: Mapping[str, str]) -> dict[str, str]:
-    """What could not be used, and why; also what the cell has to hold and nobody has looked for."""
+    """Return the libraries that could not be used, with the reason. A planned library without an adapter is one of them."""
     if not environment:
         return {}
     found = {library["name"]: library["absent"] for library in environment["libraries"]}
@@ -315,24 +317,24 @@ def _own_tests(told: dict[str, Any] | None) -> OwnTests | None:
         return None
     ended = told["ended"]
     if ended == Lifecycle.DONE.value and told.get("exit") and not (told["failed"] or told["errors"]):
-        ended = f"pytest ended with exit code {told['exit']}, and no test had failed"
+        ended = f"pytest ended with exit code {told['exit']}, although no test failed"
     return OwnTests(told["passed"], told["failed"], told["errors"], told["skipped"], ended)
 
 
 def _began(folder: Path, record: dict[str, Any]) -> str:
-    """When its first start was, in UTC; empty if it never began."""
+    """Return when the cell first started, in UTC; empty if it never began."""
     starts = record.get("starts") or ()
     return str(starts[0]["at"]) if starts else _moments(folder)[0]
 
 
 def _ended(folder: Path, record: dict[str, Any]) -> str:
-    """When its last start was over, as far as its journal tells."""
+    """Return when the last start of the cell ended, according to its journal."""
     starts = record.get("starts") or ()
     return _moments(folder)[1] or (str(starts[-1]["at"]) if starts else "")
 
 
 def _moments(folder: Path) -> tuple[str, str]:
-    """The times that the first and the last line of the journal carry."""
+    """Return the times in the first and the last line of the journal."""
     try:
         with files.opened(folder / records.JOURNAL) as file:
             size = os.fstat(file).st_size

@@ -1,4 +1,4 @@
-"""What a gate finds, and the exit code of each kind."""
+"""Remarks of the gate, and the exit code of each kind."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from conformance.verdict import Verdict
 
 
 class Kind(Enum):
-    """A kind of remark: its name in JSON and the exit code that it stands for, ``Exit.OK`` if it only tells."""
+    """Kind of a remark: its name in JSON and its exit code, ``Exit.OK`` if it is informational."""
 
     INTEGRITY = ("integrity", Exit.INTEGRITY)
-    """Digests do not match: of suite, lock, image, candidate or results."""
+    """Digests of suite, lock, image, candidate or results do not match."""
     STALE = ("stale cell", Exit.STALE)
-    """A cell was run for another lock or suite than there is now."""
+    """A cell was run with another lock or suite than the current one."""
     NOT_TESTED = ("not tested", Exit.NOT_TESTED)
-    """A cell has no results, or a case is lost or not decided."""
+    """A cell has no results, or a case has no result or is not decided."""
     SHRUNK = ("shrunk plan", Exit.SHRUNK)
-    """A cell or a case that the baseline has was not even planned."""
+    """The run did not plan a cell or a case that the baseline has."""
     REGRESSION = ("regression", Exit.REGRESSION)
-    """It conformed before, or was supported, and does not now."""
+    """A case that conformed, or was supported, in the baseline does not now."""
     NEW_VIOLATION = ("new violation", Exit.NEW_VIOLATION)
     """A case that the baseline does not have violates."""
     OWN_TESTS = ("own tests", Exit.OWN_TESTS)
-    """The tests that were run beside ours (``--with-tests``) did not all pass."""
+    """The package's own tests (``--with-tests``) did not all pass."""
     WAIVER = ("waiver", Exit.WAIVER)
     """A waiver is expired, matches nothing, overlaps another or expects a failure that no longer happens."""
     STILL = ("still", Exit.OK)
-    """It did not conform before and does not now."""
+    """A case conforms neither in the baseline nor now."""
     FIXED = ("fixed", Exit.OK)
-    """It did not conform before, and now it does, or is better than it was."""
+    """A case that did not conform in the baseline conforms now, or has a better verdict."""
     NEW_CASE = ("new case", Exit.OK)
-    """The baseline has no verdict on it, and nothing violates."""
+    """The baseline has no verdict on the case, and the case does not violate."""
     NOTE = ("note", Exit.OK)
-    """To be known: what was not checked, and waivers for cells that this run does not have."""
+    """Information: checks that were not made, and waivers for cells that this run does not have."""
 
     @property
     def word(self) -> str:
@@ -46,17 +46,17 @@ class Kind(Enum):
 
     @property
     def exit(self) -> Exit:
-        """The exit code that it stands for."""
+        """The exit code of the kind."""
         return self.value[1]
 
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that a gate says, in a sentence. ``cell`` or ``case`` are empty where it is about more than one.
+    """One remark of the gate. ``cell`` or ``case`` are empty if the remark concerns several.
 
-    ``before`` and ``now`` are the verdicts that are compared; ``evidence`` indexes the run's evidence, ``findings`` are the ids of those
-    that the case shows. ``waiver`` is the id of the one that covers it, or several with commas between them where each is for another
-    of its findings: such a remark does not count for the exit code.
+    ``before`` and ``now`` are the compared verdicts. ``evidence`` indexes the run's evidence. ``findings`` are the ids of the findings that the
+    case shows. ``waiver`` is the id of the waiver that covers the remark, or several ids with commas, one for each finding. A waived remark does
+    not affect the exit code.
     """
 
     kind: Kind
@@ -71,21 +71,21 @@ class Remark:
 
     @property
     def exit(self) -> Exit:
-        """What it counts for."""
+        """The exit code of the remark; ``Exit.OK`` if it is waived."""
         return Exit.OK if self.waiver else self.kind.exit
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A run, what it was compared with, and all remarks, worst first."""
+    """A run, its baseline, and all remarks, worst first."""
 
     run: RunFile
     baseline: RunFile | None
     remarks: tuple[Remark, ...]
     findings: tuple[Finding, ...] = ()
-    """The findings of the run, as far as it can be believed."""
+    """The findings of the run, from trusted cells only."""
 
     @property
     def exit(self) -> Exit:
-        """The worst remark's; green only if nothing at all speaks against it."""
+        """The exit code of the worst remark; ``Exit.OK`` if no remark counts."""
         return max((remark.exit for remark in self.remarks), default=Exit.OK)

@@ -1,4 +1,4 @@
-"""The run file: one JSON document, the same to the byte for the same run, whatever order it was put together in."""
+"""The run file: one JSON document. The same run gives the same bytes, in whatever order it was merged."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .ranges import expanded, stretches
 
 FORMAT = "conformance-run/2"
 OLDER = ("conformance-run/1",)
-"""What earlier versions of the suite have written: other evidence, from which no finding can be made."""
+"""Formats of earlier versions of the suite. Their evidence lacks the data that findings need."""
 _GZIPPED = b"\x1f\x8b"
 _OF_GZIP = 31
 """zlib's ``wbits`` value for the gzip format with its checksum."""
 
 
 class Altered(UserError):
-    """A run file is not what was written: a mistake everywhere else, and a remark of the gate."""
+    """A run file differs from the one that was written. The gate reports it as a remark; other commands end with the error."""
 
 
 def to_json(run: RunFile) -> dict[str, Any]:
-    """Plain data. ``evidence`` and ``plans`` are written in the order that :func:`~.merging.canonical` gives them."""
+    """Return plain data. ``evidence`` and ``plans`` are in the order that :func:`~.merge.canonical` gives them."""
     return {
         "format": FORMAT,
         "id": run.id,
@@ -45,7 +45,7 @@ def to_json(run: RunFile) -> dict[str, Any]:
 
 
 def _plans(run: RunFile) -> dict[str, Any]:
-    """Case ids once, and for each plan the runs of neighbours (first, how many) among them: plans differ by whole stretches."""
+    """Return all case ids once, and each plan as ranges of indices into them. Plans differ by few ranges."""
     cases = sorted({case for plan in run.plans for case in plan})
     index = {case: number for number, case in enumerate(cases)}
     return {"cases": cases, "stretches": [stretches([index[case] for case in plan]) for plan in run.plans]}
@@ -56,7 +56,7 @@ def _cell(cell: CellResult) -> dict[str, Any]:
     plain["candidates"] = [dict(candidate.__dict__) for candidate in cell.candidates]
     plain["own_tests"] = dict(cell.own_tests.__dict__) if cell.own_tests else None
     if not cell.calls:
-        del plain["calls"]  # as in files from before there was a table of calls
+        del plain["calls"]  # older run files have no table of calls
     return plain
 
 
@@ -121,7 +121,7 @@ def from_json(data: dict[str, Any]) -> RunFile:
 
 
 def _check_sizes(data: dict[str, Any]) -> None:
-    """Check sizes before expansion: a few stretches could stand for more cases than fit into memory.
+    """Check sizes before expansion: a few ranges in a damaged file could expand to more cases than fit into memory.
 
     Each plan belongs to a cell, which has a state for each case.
     """
@@ -156,17 +156,17 @@ def _read_cell(data: dict[str, Any]) -> CellResult:
 
 
 def encoded(run: RunFile) -> bytes:
-    """The document without its digest, as its digest is made of it."""
+    """Return the document without its digest. The digest is computed over these bytes."""
     return json.dumps(to_json(run), ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
 def digest(run: RunFile) -> str:
-    """SHA-256 of the document, in hexadecimal: what tells one run from another."""
+    """Return the SHA-256 of the document, in hexadecimal. It identifies the run."""
     return hashlib.sha256(encoded(run)).hexdigest()
 
 
 def write(run: RunFile, path: Path) -> str:
-    """Write a run file whole or not at all, gzipped if its name ends in ``.gz``; returns its digest."""
+    """Write a run file atomically, gzipped if its name ends in ``.gz``. Returns its digest."""
     body = encoded(run)
     found = hashlib.sha256(body).hexdigest()
     whole = b'{"digest":"' + found.encode() + b'",' + body[1:] + b"\n"
@@ -175,21 +175,21 @@ def write(run: RunFile, path: Path) -> str:
 
 
 def read(path: Path) -> RunFile:
-    """Read a run file. Raises UserError where it is none, or not what was written: its digest has to fit."""
+    """Read a run file. Raises UserError if the file is no run file, or if its digest does not match its content."""
     try:
         document = documents.parsed(_unpacked(path))
         if isinstance(document, dict) and document.get("format") in OLDER:
             raise UserError(
                 f"{path} was written by an older version of this suite ({document['format']}, not {FORMAT}); "
-                "run its cells again, and make it anew with `merge`"
+                "run its cells again, then write it again with `merge`"
             )
         said = document.pop("digest", None) if isinstance(document, dict) else None
         run = from_json(document)
     except (Unreadable, ValueError) as error:
         why = error.brief if isinstance(error, Unreadable) else error
-        raise UserError(f"{path} is no run file that can be read ({why}); give one that `merge --out` wrote") from error
+        raise UserError(f"{path} is not a readable run file ({why}); give one written by `merge --out`") from error
     if digest(run) != said:
-        raise Altered(f"{path} is not as it was written: its digest does not fit; make it anew with `merge`")
+        raise Altered(f"{path} was changed or damaged: its digest does not match; write it again with `merge`")
     return run
 
 
@@ -205,7 +205,7 @@ def _unpacked(path: Path) -> bytes:
         raise _damaged(path, str(error)) from error
     if not unpacking.eof:
         if len(whole) < files.MOST:
-            raise _damaged(path, "it was cut off")
+            raise _damaged(path, "it is truncated")
         raise Unreadable(path, f"is, unpacked, larger than {files.too_large(files.MOST)}")
     if unpacking.unused_data:
         raise _damaged(path, "data follows its end")
@@ -213,4 +213,4 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _damaged(path: Path, why: str) -> Altered:
-    return Altered(f"{path} is not as it was written: it cannot be unpacked ({why}); make it anew with `merge`")
+    return Altered(f"{path} was changed or damaged: it cannot be unpacked ({why}); write it again with `merge`")

@@ -1,4 +1,4 @@
-"""Which cells have results that can be judged, and whether the run's own canaries let them be believed."""
+"""Trust in results: which cells can be judged, and whether the canaries of a run ended as expected."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from conformance.verdict import BY_LETTER, Verdict
 from .model import CellResult, RunFile, place
 
 _WRONG = re.compile(f"[^{Verdict.CONFORMS.letter}]")
-ONLY_REFERENCE = "only the reference was tested, with itself, so nothing is known of any library"
-UNBELIEVABLE = "its canaries did not end as they were built to, so nothing in it can be believed"
+ONLY_REFERENCE = "only the reference was tested, with itself: no library was tested"
+UNBELIEVABLE = "its canaries did not end as expected, so none of its results can be trusted"
 PASS = "pass"
 """The outcome of a case that conforms and so has no evidence."""
 
 
 NOT_TRUSTED = {
-    Lifecycle.OUT_OF_MEMORY.value: "at a limit a library may be accused of the limit's doing",
-    Lifecycle.NOT_IN_EFFECT.value: "what was tested is not the candidate",
+    Lifecycle.OUT_OF_MEMORY.value: "the memory limit, not a library, may have caused the failures",
+    Lifecycle.NOT_IN_EFFECT.value: "the cell did not test the candidate",
 }
-"""Why results of a cell that ended so do not mean what they say."""
+"""Lifecycles that make the results of a cell untrustworthy, with the reason."""
 
 
 def is_trusted(cell: CellResult) -> bool:
-    """Whether it has results that mean what they say."""
+    """Return whether the cell has results that can be trusted."""
     return cell.is_tested and cell.lifecycle not in NOT_TRUSTED
 
 
@@ -39,12 +39,12 @@ def has_only_reference(run: RunFile, cell: CellResult) -> bool:
 
 
 def canaries() -> dict[str, str]:
-    """Invariants that test the run and no library, with the outcome that their cases were built for."""
+    """Return the canary invariants, which test the run itself, with their expected outcomes."""
     return {name: found.canary.value for name, found in catalogue().items() if found.canary is not None}
 
 
 def without_canaries(run: RunFile, known: Mapping[str, str]) -> RunFile:
-    """The run with what is said about libraries alone."""
+    """Return the run without its canary cases."""
     places = [set(_places(plan, known)) for plan in run.plans]
     if not any(places):
         return run
@@ -55,12 +55,12 @@ def without_canaries(run: RunFile, known: Mapping[str, str]) -> RunFile:
 
 
 def canaries_in(run: RunFile, cell: CellResult, known: Mapping[str, str]) -> set[str]:
-    """The invariants that test the run, as far as they were planned in a cell."""
+    """Return the canary invariants that were planned in a cell."""
     return {case.partition("/")[0] for case in run.cases(cell)} & known.keys()
 
 
 def believed(run: RunFile, known: Mapping[str, str]) -> RunFile:
-    """The run without the results of cells whose canaries did not end as they were built to."""
+    """Return the run without the results of cells whose canaries did not end as expected."""
     void = {found.cell for found in surprises(run, known)}
     cells = (
         replace(c, plan=0, states="", evidence=(), reason=UNBELIEVABLE) if c.name in void else c for c in run.cells
@@ -76,7 +76,7 @@ def _only(cell: CellResult, positions: tuple[int, ...]) -> CellResult:
 
 
 def evidence_at(cell: CellResult) -> dict[int, int]:
-    """The index of the evidence by position in the plan, of what did not conform."""
+    """Return the index of the evidence of each case that did not conform, by position in the plan."""
     return dict(zip([found.start() for found in _WRONG.finditer(cell.states)], cell.evidence))
 
 
@@ -85,7 +85,7 @@ def _places(plan: tuple[str, ...], known: Mapping[str, str]) -> tuple[int, ...]:
 
 
 def surprises(run: RunFile, known: Mapping[str, str]) -> Iterator[Remark]:
-    """Canaries that did not end as they were built to: nothing of their cell can be believed."""
+    """Yield a remark for each canary that did not end as expected. No result of its cell can be trusted."""
     places = [_places(plan, known) for plan in run.plans]
     for cell in (cell for cell in run.cells if cell.is_tested and places[cell.plan]):
         at = evidence_at(cell)
@@ -94,7 +94,7 @@ def surprises(run: RunFile, known: Mapping[str, str]) -> Iterator[Remark]:
             wanted, index = known[case.partition("/")[0]], at.get(position)
             outcome = PASS if index is None else run.evidence[index].outcome
             if outcome != wanted:
-                told = f"the canary was built to end with {wanted} and ended with {outcome}: nothing in its cell can be believed"
+                told = f"the canary's expected outcome is {wanted}, its actual outcome is {outcome}: no result of its cell can be trusted"
                 yield Remark(
                     Kind.NOT_TESTED, told, cell.name, case, now=BY_LETTER[cell.states[position]], evidence=index
                 )

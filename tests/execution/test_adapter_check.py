@@ -767,7 +767,7 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
     told = words(done.stdout)
     assert told.index(fact) < told.index("producer ↓")
     assert f"no library was tested, only the reference with itself, because of stripes ({fact}" in told
-    assert "no library breaks a promise" not in told
+    assert "PASS" not in told
     assert fact in words(conformance("list", "--family", "pointer", path=path).stdout)
     cases = conformance("list", "--cases", path=path)
     assert "stripes" not in cases.stdout

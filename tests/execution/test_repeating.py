@@ -217,7 +217,7 @@ def test_a_run_that_was_stopped_before_its_accusations_were_settled_says_so(
     told = conformance("report", str(done.out), path=path)
     words = " ".join(told.stdout.split())
     assert (told.code, "3 accusations are not settled" in words) == (4, True)
-    assert f"`check --resume {done.out}` goes on" in words
+    assert f"`check --resume {done.out}` continues" in words
     assert conformance("check", "--resume", str(done.out), path=path).code == 1
     again = conformance("report", str(done.out), path=path)
     assert (again.code, "not settled" in again.stdout) == (1, False)

@@ -107,7 +107,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
             assert outcomes(done) == undisturbed
             assert len(set(ended(done.out))) == len(undisturbed)
             assert {id for id, ends in Counter(ended(done.out)).items() if ends > 1} == repeated(done)
-            assert not known or f"{known} of them known from before" in done.stdout
+            assert not known or f"{known} of them from an earlier run" in done.stdout
 
 
 def gone_on_with(folder: Path, number: signal.Signals, after: int) -> tuple[int, Finished]:
@@ -175,7 +175,7 @@ def test_cases_that_only_tell_who_is_accused_are_not_run_again(conformance: Comm
     account, ends = (first.out / "results.jsonl").read_bytes(), ended(first.out)
     (first.out / "results.jsonl").unlink()
     again = conformance("check", "--resume", "conform-results", path=path)
-    assert "1 of them known from before" in " ".join(again.stdout.split())
+    assert "1 of them from an earlier run" in " ".join(again.stdout.split())
     assert (first.out / "results.jsonl").read_bytes() == account
     assert ended(first.out) == ends
 

@@ -122,7 +122,7 @@ def test_what_looks_at_order_runs_after_the_rest_in_one_process(conformance: Com
     families = [family for family, _ in ends]
     assert families == sorted(families, key=["pointer", "ordering"].index)
     assert len({process for family, process in ends if family == "ordering"}) == 1
-    assert "What waits at hand-over" in done.stdout
+    assert "Synchronization at hand-over" in done.stdout
 
 
 def test_the_journal_has_the_beginning_and_the_end_of_each_case(conformance: Command) -> None:

@@ -163,7 +163,7 @@ def test_known_causes_are_told_by_the_version_that_was_tested() -> None:
     case = seen("a.b/reference-torch/dlpack/host")
     (old,), (new,) = found(case, book=book), found(case, book=book, version="2.15.0")
     assert (old.status, old.advice) == (Status.FIXED, "fixed in 2.15: upgrade")
-    assert (new.status, new.advice) == (Status.NEW, "seen although 2.15 is said to fix it")
+    assert (new.status, new.advice) == (Status.NEW, "still present, although 2.15 is documented to fix it")
 
 
 def test_a_fix_counts_only_for_the_cells_that_show_the_cause() -> None:

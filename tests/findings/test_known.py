@@ -51,12 +51,12 @@ def test_every_distribution_is_one_of_the_accused_library() -> None:
     ("text", "told"),
     [
         ("- finding: a/b\n  upstream: open\n  reference: r\n", "1: the entry has no note"),
-        ("- finding: a/b\n  upstream: closed\n  reference: r\n  note: n\n", "1: upstream is one of open"),
-        ("- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n", "1: what is fixed needs fixed_in"),
+        ("- finding: a/b\n  upstream: closed\n  reference: r\n  note: n\n", "1: upstream must be one of open"),
+        ("- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n", "1: `upstream: fixed` needs fixed_in"),
         ("- finding: a/b\n  upstream: open\n  colour: red\n  reference: r\n  note: n\n", "3: colour is unknown"),
         ("- finding: [a, b]\n nothing\n", "2: write `- key: text`"),
-        ('- finding: "a\n', "1: the double-quoted text does not end"),
-        ("  finding: a\n", "1: finding is unknown, stands twice, or belongs to no entry"),
+        ('- finding: "a\n', "1: the double-quoted text has no end"),
+        ("  finding: a\n", "1: finding is unknown, duplicated, or outside an entry"),
         (
             "- finding: a/b\n  upstream: fixed\n  reference: r\n  note: n\n  fixed_in: soon\n",
             "1: fixed_in is soon; write a version",

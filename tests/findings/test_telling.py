@@ -23,9 +23,9 @@ DIES = seen(
 def test_a_library_is_told_to_end_the_process_only_where_it_does_so_alone() -> None:
     """Of two mistakes that meet the other one may be what ended it."""
     told = {one.library: presentation.ended(one) for one in found(MEETING, WRONG, DIES)}
-    assert told == {"cupy": "", "torch": "the process died"}
+    assert told == {"cupy": "", "torch": "the process crashed"}
 
 
 def test_where_there_is_no_other_case_the_meeting_tells() -> None:
     """Nobody overlooks that a process died."""
-    assert {presentation.ended(one) for one in found(MEETING)} == {"the process died"}
+    assert {presentation.ended(one) for one in found(MEETING)} == {"the process crashed"}

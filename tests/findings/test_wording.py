@@ -17,10 +17,10 @@ KEPT = "an import that lives until the interpreter ends"
 @pytest.mark.parametrize(
     ("code", "given", "step", "told"),
     [
-        (Code.CRASH, "a NULL deleter", "release", "odd ends the process when an import with a NULL deleter is released."),
-        (Code.CRASH, "", "release", "odd ends the process when an import is released."),
-        (Code.CRASH, KEPT, "release", f"odd ends the process when {KEPT} is released."),
-        (Code.HANG, KEPT, "release", f"odd does not come back when {KEPT} is released."),
+        (Code.CRASH, "a NULL deleter", "release", "odd crashes the process when an import with a NULL deleter is released."),
+        (Code.CRASH, "", "release", "odd crashes the process when an import is released."),
+        (Code.CRASH, KEPT, "release", f"odd crashes the process when {KEPT} is released."),
+        (Code.HANG, KEPT, "release", f"odd hangs when {KEPT} is released."),
         (Code.HANG, "", "import", "odd does not come back while it imports a plain array."),
         (Code.PROGRAM_CRASH, EXITING, "", "odd makes the exit of the interpreter fail."),
         (Code.PROGRAM_HANG, EXITING, "", "odd keeps the interpreter from exiting."),

@@ -33,7 +33,7 @@ def test_a_run_becomes_a_page_a_summary_and_a_file_for_viewers(conformance: Comm
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["index.html", "junit.xml", "summary.md"]
     told = " ".join(done.stdout.split())  # however wide the terminal is
     assert told.startswith("2 findings in 2 libraries: 2 new; 1 about robustness; 1 deviation; 2 of 5 cells not tested")
-    assert "the whole: there/index.html" in done.stdout
+    assert "full report: there/index.html" in done.stdout
 
 
 def test_the_page_is_the_same_in_every_process(conformance: Command, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_history_is_read_and_not_written(conformance: Command, tmp_path: Path)
     [
         ((), "--run"),
         (("--run", "nowhere"), "nowhere holds nothing"),
-        (("--run", "run.json", "--history", "nothing.jsonl"), "nothing.jsonl is not there"),
+        (("--run", "run.json", "--history", "nothing.jsonl"), "nothing.jsonl does not exist"),
         (("--run", "run.json", "--out", "run.json/there"), "cannot be written"),
     ],
 )
@@ -91,7 +91,7 @@ def test_an_altered_run_is_not_published(conformance: Command, tmp_path: Path) -
     document["cells"][0]["title"] = "another"
     path.write_text(json.dumps(document))
     done = conformance("publish", "--run", "run.json")
-    assert (done.code, "not as it was written" in done.stderr) == (2, True)
+    assert (done.code, "was changed or damaged" in done.stderr) == (2, True)
 
 
 def test_what_check_wrote_can_be_published(conformance: Command, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_cell_without_its_candidate_says_that_and_accuses_nobody() -> None:
     assert counts(run)[Verdict.VIOLATES] == 0
     assert (
         untested(run).cells[0].why
-        == "torch 2.12 was not found; what was tested is not the candidate, so its results do not count"
+        == "torch 2.12 was not found; the cell did not test the candidate, so its results do not count"
     )
 
 

@@ -53,8 +53,8 @@ def test_the_headline_counts_findings_by_status() -> None:
 
 def test_without_a_broken_promise_the_headline_says_so() -> None:
     """Robustness and deviations change nothing of it."""
-    assert headline([]) == "no broken promise"
-    assert headline(found((RANK, ROBUSTNESS))) == "no broken promise; 1 about robustness"
+    assert headline([]) == "no violations"
+    assert headline(found((RANK, ROBUSTNESS))) == "no violations; 1 about robustness"
 
 
 def test_a_finding_of_nobody_known_is_no_library() -> None:
@@ -70,7 +70,7 @@ def test_libraries_that_break_a_promise_come_first() -> None:
     """Those that nobody knows last, whatever they break."""
     groups = by_library(found((HANDOVER, NOBODY), (STRIDES, CRASH), (RANK, ROBUSTNESS)))
     assert [library for library, _ in groups] == ["cvcuda", "cupy", UNKNOWN]
-    assert [heading(library) for library, _ in groups] == ["CV-CUDA", "CuPy", "Not known"]
+    assert [heading(library) for library, _ in groups] == ["CV-CUDA", "CuPy", "Unknown library"]
 
 
 def test_crashes_come_first_among_findings_of_one_verdict() -> None:

@@ -92,9 +92,9 @@ def test_a_finding_is_told_once_with_its_evidence() -> None:
     for told in (
         "PyTorch torch 2.10.0, 2.11.0",
         "2 cases in 2 cells with CuPy; CUDA Array Interface on cuda; seen in 2.10.0, 2.11.0",
-        "Demanded: CAI-18: A consumer must synchronise",
+        "Required: CAI-18: A consumer must synchronise",
         "expected the values that the producer had queued; saw the old values",
-        "Accused because: cupy to the reference: pass; torch from the reference: fail (stale-read)",
+        "Attribution: cupy to the reference: pass; torch from the reference: fail (stale-read)",
         HANDOVER_ID,
         f"python -m conformance repro {HANDOVER}",
         "~ 1 deviation: see the page",
@@ -105,9 +105,9 @@ def test_a_finding_is_told_once_with_its_evidence() -> None:
 def test_the_process_that_died_is_told_loudly() -> None:
     """With the last words and the frame of the library; on input that the protocol forbids nothing is demanded."""
     text = " ".join(shown(Subject(SMALL)).split())
-    assert "! CuPy ends the process while it imports a negative rank. the process died; new" in text
-    assert "No clause demands anything: the protocol forbids the input." in text
-    assert "Last words: terminate called after throwing" in text
+    assert "! CuPy ends the process while it imports a negative rank. the process crashed; new" in text
+    assert "No clause applies, because the protocol forbids the input." in text
+    assert "Last message of the runtime: terminate called after throwing" in text
     assert "Innermost frame of a library: libnvcv_types.so.0: nvcv::Tensor::Tensor" in text
 
 
@@ -116,18 +116,18 @@ def test_a_failure_of_nobody_known_stands_in_a_column_of_its_own() -> None:
     run = made({"cu13-torch2.11": Told({HANDOVER: NOBODY})})
     (row,) = grid(run).rows
     fields = dict(zip(grid(run).libraries, row.fields))
-    assert fields["not known"] == ((Verdict.VIOLATES, 1),)
+    assert fields["unknown"] == ((Verdict.VIOLATES, 1),)
     assert {verdict for name in ("cupy", "torch") for verdict, _ in fields[name]} == {Verdict.CONFORMS}
     text = shown(Subject(run))
     assert text.startswith("1 finding: 1 new; 1 of them accuses no known library")
-    assert "\nNot known\n" in re.sub(" +\n", "\n", text)
+    assert "\nUnknown library\n" in re.sub(" +\n", "\n", text)
 
 
 def test_a_clean_run_is_short() -> None:
     """And says that nothing is missing."""
     text = shown(Subject(CLEAN))
-    assert text.startswith("No broken promise\n")
-    assert "Everything that was planned has been tested and decided." in text
+    assert text.startswith("No violations\n")
+    assert "Every planned case was tested and decided." in text
 
 
 def test_where_nothing_was_tested_no_promise_is_kept() -> None:
@@ -201,7 +201,7 @@ def test_markdown_has_findings_holes_and_cases() -> None:
     parts = ("# 2 findings in 2 libraries", "Not tested: this run", "### CV-CUDA", "### PyTorch", "### CuPy", "## Cells and libraries", "## Cases by verdict", "## Not decided", "## Lost")  # fmt: skip
     places = [text.index(told) for told in parts]
     assert places == sorted(places)
-    for told in ("**the process died**; new", "seen in 2&#46;10&#46;0, 2&#46;11&#46;0", "Demanded: CAI-18", "<https://nvidia.github.io/numba-cuda/", "torch&#47;consumer&#47;not-ordered&#47;cai"):  # fmt: skip
+    for told in ("**the process crashed**; new", "seen in 2&#46;10&#46;0, 2&#46;11&#46;0", "Required: CAI-18", "<https://nvidia.github.io/numba-cuda/", "torch&#47;consumer&#47;not-ordered&#47;cai"):  # fmt: skip
         assert told in text
 
 
@@ -234,7 +234,7 @@ def test_what_does_not_fit_in_markdown_is_counted(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(markdown, "MOST_BYTES", 4000)
     text = markdown.markdown(Subject(SMALL))
     assert len(text.encode()) <= 4000
-    assert re.search(r"\*\*\d+ more entries did not fit; index.html has them all", text)
+    assert re.search(r"\*\*\d+ more entries did not fit; index.html has all of them", text)
 
 
 # -- JUnit
@@ -315,7 +315,7 @@ def test_robustness_is_skipped_and_says_that_the_process_died(tmp_path: Path) ->
     """No promise is broken by a failure on input that the protocol forbids."""
     ((classname, element),) = cases(written(Subject(SMALL), tmp_path), RANK)
     assert (classname, element.tag, element.get("type")) == ("cupy.layout", "skipped", "crash")
-    assert element.get("message", "").startswith("robustness, the process died: CuPy ends the process")
+    assert element.get("message", "").startswith("robustness, the process crashed: CuPy ends the process")
     assert RANK_ID in element.get("message", "")
 
 

@@ -124,7 +124,7 @@ def test_without_an_id_all_are_listed(finding: Given) -> None:
 def test_a_run_without_findings_has_an_empty_list(finding: Given, tmp_path: Path) -> None:
     """That is no mistake."""
     done = finding(results=made(tmp_path / "good", [PASS]))
-    assert (done.code, done.stdout) == (Exit.OK, "no broken promise\n")
+    assert (done.code, done.stdout) == (Exit.OK, "no violations\n")
 
 
 # -- one page
@@ -156,7 +156,7 @@ def test_a_page_can_be_printed_with_what_the_script_says(finding: Given, monkeyp
     monkeypatch.setattr(finding_page, "script", lambda *_, **__: "import sys\nprint('seen 7')\nsys.exit(1)\n")
     done = finding(IDS[VALUES.case.id], "--run")
     assert done.code == Exit.OK
-    assert "\n\nIt ends with exit code 1 and says:\n\n```\nseen 7\n```\n\n## Extent\n" in done.stdout
+    assert "\n\nThe script ends with exit code 1 and prints:\n\n```\nseen 7\n```\n\n## Extent\n" in done.stdout
     assert "seen 7\n```\n" not in finding(IDS[VALUES.case.id]).stdout.replace("print('seen 7')", "")
 
 
@@ -184,7 +184,7 @@ def test_a_pattern_that_fits_several_names_them(finding: Given, run: Path) -> No
     """The first three, and how many there are besides; a page is about one cause."""
     told = finding("numpy/*").mistake
     ids = [id for id in IDS.values() if id.startswith("numpy/")]
-    assert told.startswith(f"{run} has {len(ids)} findings that numpy/* fits; name one of ")
+    assert told.startswith(f"{run} has {len(ids)} findings that match numpy/*; name one of ")
     assert told.partition("name one of ")[2].split(" and ")[0].split(", ")[0] in ids
     assert finding("*").mistake.endswith(f" and {len({*IDS.values()}) - 3} more")
 
@@ -197,10 +197,10 @@ def test_an_id_without_a_star_is_no_pattern(finding: Given) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("torch/*", "--new", "--out", "there"), "leave the id out, or --new"),
-        (("--new",), "name the folder for them with --out"),
-        (("--run",), "name the finding, or give --new"),
-        (("--out", "there"), "name the finding, or give --new"),
+        (("torch/*", "--new", "--out", "there"), "omit the id or --new"),
+        (("--new",), "name the folder with --out"),
+        (("--run",), "need a finding id, or --new"),
+        (("--out", "there"), "need a finding id, or --new"),
     ],
 )
 def test_no_option_is_passed_over(
@@ -220,8 +220,8 @@ def test_a_folder_that_holds_no_run_is_told(name: str, content: str, finding: Gi
     """With what cannot be read."""
     (run / name).write_text(content)
     told = finding().mistake
-    assert told.startswith(f"--results: {run} holds no run that can be read (")
-    assert told.endswith("give the folder that `check --out` made")
+    assert told.startswith(f"--results: {run} holds no readable run (")
+    assert told.endswith("give the folder written by `check --out`")
 
 
 def test_a_run_of_a_newer_suite_is_told_as_such(finding: Given, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_each_new_page_has_what_its_script_says(
     for one in (EXPORT, VALUES):
         (named,) = (each for each in found(RESULTS) if each.id == IDS[one.case.id])
         text = (tmp_path / "pages" / file_name(named)).read_text(encoding="utf-8")
-        assert f"It ends with exit code 0 and says:\n\n```\nof {one.case.id}\n```\n" in text
+        assert f"The script ends with exit code 0 and prints:\n\n```\nof {one.case.id}\n```\n" in text
 
 
 def test_a_run_without_new_findings_has_an_index_all_the_same(finding: Given, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_nothing_is_overwritten(wanted: list[str], finding: Given, tmp_path: Pat
     out = tmp_path / ("README.md" if wanted != ["--new"] else "")
     (tmp_path / "README.md").write_text("mine")
     mistake = finding(*wanted, "--out", out).mistake
-    assert mistake == f"--out: {tmp_path / 'README.md'} is there already; choose another place, or remove it"
+    assert mistake == f"--out: {tmp_path / 'README.md'} already exists; choose another place, or remove it"
     assert (tmp_path / "README.md").read_text() == "mine"
 
 

@@ -65,7 +65,7 @@ def test_its_head_says_what_it_is_about() -> None:
     assert table(sections(written(CRASHES, known=None))[""]) == {
         "Library": "PyTorch (torch 2.11.0)",
         "On": "Python 3.12.1",
-        "Verdict": "violates: a library breaks a promise",
+        "Verdict": "violates: a library breaks a must",
         "Found by": f"cuda-interop-conformance {conformance.__version__}, finding `{only(CRASHES).id}`",
     }
 
@@ -93,7 +93,7 @@ def test_what_is_expected_is_the_clause_as_it_binds_the_accused_side() -> None:
     assert "A producer" not in first
     urls = ", ".join(f"<{url}>" for url in clause("CAI-09").urls)
     assert urls.startswith("<https://nvidia.github.io/numba-cuda/")
-    assert sources == f"Clause CAI-09 of this suite is our summary of: {clause('CAI-09').documents}, {urls}"
+    assert sources == f"Clause CAI-09 of this suite summarizes: {clause('CAI-09').documents}, {urls}"
     assert second.startswith("DLP-21: ")
     assert second.endswith(", as we infer from the text.")
 
@@ -110,7 +110,7 @@ def test_robustness_says_that_no_clause_demands_anything() -> None:
     """The suite's own input was illegal: a report that quoted a clause would be wrong."""
     crash = died(PLAIN, level=Level.ROBUSTNESS, given="a rank of -1")
     text = sections(written([crash]))
-    assert text["Expected"].startswith("No clause demands anything here: the input breaks the protocol.")
+    assert text["Expected"].startswith("No clause applies, because the protocol forbids the input.")
     assert "Clause" not in text["Expected"]
     assert table(text[""])["Verdict"].startswith("robustness: a library fails on input that the protocol forbids")
 
@@ -131,10 +131,10 @@ def test_what_was_seen_is_the_smallest_case_with_its_evidence() -> None:
     }
     text = sections(written([replace(CRASHES[0], attachments=notes)]))["Seen"]
     assert table(text) == {
-        "What happened": "the process died of SIGSEGV while torch imported the array",
+        "Failure": "the process died of SIGSEGV while torch imported the array",
         "Expected": "a process that goes on",
         "Seen": "SIGSEGV",
-        "Last words": "terminate called after throwing",
+        "Last message of the runtime": "terminate called after throwing",
         "Innermost frame of a library": "libtorch.so: at::Tensor",
         "Each side with the reference": "torch from the reference: out of order",
         "Ordered instead": "the default stream waits",
@@ -145,9 +145,7 @@ def test_what_was_seen_is_the_smallest_case_with_its_evidence() -> None:
 def test_why_a_library_is_accused_is_told_where_two_took_part() -> None:
     """With the reference on the other side there is nobody else."""
     result = failed(BY_NUMPY, why="numpy to the reference: pass; torch from the reference: fail (values-changed)")
-    told = (
-        "How the accused side was found: numpy to the reference: pass; torch from the reference: fail (values-changed)."
-    )
+    told = "How the accused side was determined: numpy to the reference: pass; torch from the reference: fail (values-changed)."
     assert told in sections(written([result]))["Seen"]
     assert "How the accused" not in written([failed(BY_HAND)])
 
@@ -190,9 +188,9 @@ def test_without_a_script_that_can_be_read_the_command_for_one_is_told() -> None
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (1, "It ends with exit code 1 and says:"),
-        (-signal.SIGABRT, "It dies of SIGABRT and says:"),
-        (-40, "It dies of signal 40 and says:"),
+        (1, "The script ends with exit code 1 and prints:"),
+        (-signal.SIGABRT, "The script is killed by SIGABRT and prints:"),
+        (-40, "The script is killed by signal 40 and prints:"),
     ],
 )
 def test_what_a_script_said_stands_below_it(code: int, told: str) -> None:
@@ -238,7 +236,7 @@ def test_inputs_with_which_the_same_checks_hold_are_told_as_not_affected() -> No
         plain(case("reference", "torch", layout="reversed-rows", dtype="float32")),
     ]
     text = sections(written(results))["Extent"]
-    assert text.split("Not affected, by the same checks:\n\n")[1].splitlines() == [
+    assert text.split("The same checks pass with:\n\n")[1].splitlines() == [
         "- an array of int8: DLPack on host",
         "- plain arrays: DLPack on host, CUDA Array Interface on cuda",
     ]
@@ -256,7 +254,7 @@ def test_what_only_an_invariant_knows_of_its_input_is_told_by_its_name() -> None
     here, there = plain(crafted("huge-rank")), plain(crafted("huge-rank", Device.CUDA))
     text = sections(written([bad, here, there]))["Extent"]
     told = "- `layout.impossible`: DLPack on cuda"
-    assert text.split("Not affected, by the same checks:\n\n")[1].splitlines() == [told]
+    assert text.split("The same checks pass with:\n\n")[1].splitlines() == [told]
     assert "Not affected" not in written([bad, here])
 
 
@@ -266,7 +264,7 @@ def test_an_input_that_the_check_makes_special_is_no_plain_array() -> None:
     by_cai = plain(replace(PLAIN, protocol="cai"))
     text = sections(written([bad, by_cai]))["Extent"]
     told = "- the same input: CUDA Array Interface on host"
-    assert text.split("Not affected, by the same checks:\n\n")[1].splitlines() == [told]
+    assert text.split("The same checks pass with:\n\n")[1].splitlines() == [told]
 
 
 def test_nothing_is_told_as_not_affected_where_nothing_was_seen_to_hold() -> None:
@@ -292,7 +290,7 @@ def test_a_known_fix_says_upgrade() -> None:
 def test_a_fix_that_does_not_help_is_told_as_such() -> None:
     """The version is new enough, and the finding is there."""
     text = written(CRASHES, known=known(Upstream.FIXED, "2.10"), status=Status.NEW)
-    assert table(text)["Upstream"] == "seen although 2.10 is said to fix it (https://tracker.example/1)"
+    assert table(text)["Upstream"] == "still present, although 2.10 is documented to fix it (https://tracker.example/1)"
 
 
 def test_what_nobody_has_reported_has_no_relative_but_similar_bugs() -> None:
@@ -415,19 +413,19 @@ sys.exit(3)
 def test_a_script_that_dies_is_told_with_its_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     """As ``subprocess`` has it."""
     ran = scripted("import os\nprint('before')\nos.abort()\n", monkeypatch)
-    assert (ran.code, ran.said, ran.end) == (-signal.SIGABRT, "before", "dies of SIGABRT")
+    assert (ran.code, ran.said, ran.end) == (-signal.SIGABRT, "before", "is killed by SIGABRT")
 
 
 def test_a_script_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it had said until then."""
     monkeypatch.setattr(finding_page, "_SECONDS", 1.0)
     ran = scripted("import time\nprint('before')\ntime.sleep(60)\n", monkeypatch)
-    assert (ran.code, ran.said) == (124, "before\n\nno end after 1 s")
+    assert (ran.code, ran.said) == (124, "before\n\nstopped after 1 s")
 
 
 def test_a_finding_of_no_known_library_has_a_page_all_the_same() -> None:
     """Nothing is told of versions that nobody knows."""
     text = written([failed(BY_NUMPY, Side.UNKNOWN, code=Code.SHAPE_CHANGED)])
     assert text.startswith("# One of the libraries ")
-    assert table(text)["Library"] == "One of the libraries (version not known)"
+    assert table(text)["Library"] == "One of the libraries (unknown version)"
     assert "Not affected" not in text

@@ -39,7 +39,7 @@ def test_what_acts_instead_of_being_seen_is_spelt_out(way: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\x85", "\x0b"])
 def test_a_line_is_one_line(way: str, end: str) -> None:
     """Nothing from outside can pass for a line of ours."""
-    text = printed(way, f"killed{end}{end}green: nothing speaks against this run", colours=False)
+    text = printed(way, f"killed{end}{end}PASS: no new findings", colours=False)
     assert len(text.splitlines()) == 1
 
 

@@ -146,7 +146,7 @@ def test_what_illegal_input_did_is_told_without_a_promise() -> None:
     result = replace(seen("", Role.CONSUMER, Level.ROBUSTNESS), outcome=Outcome.CRASH, reason="it died", expected="")
     text = script(HANDOVER, result)
     assert "# Seen      it died\n" in text
-    assert "# Promised  nothing: the protocol forbids the input, so no clause demands anything\n" in text
+    assert "# Promised  no clause applies, because the protocol forbids the input\n" in text
     assert "CAI-18" not in text
 
 
@@ -320,7 +320,7 @@ def test_the_command_writes_a_script(conformance: Command, tmp_path: Path) -> No
     """And says how it ends."""
     done = conformance("repro", NULL_DELETER, "--out", str(tmp_path / "script.py"))
     assert done.code == 0
-    assert "ends with 1 if it is wrong" in done.stdout
+    assert "exits with 1 on a failure" in done.stdout
     assert (tmp_path / "script.py").read_text() == script(case_named(NULL_DELETER))
 
 

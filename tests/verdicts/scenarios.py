@@ -116,7 +116,7 @@ SCENARIOS = {
     ),
     # robustness: input that the protocol forbids
     "new robustness without a baseline": Scenario(
-        run({"one": {A: "c", B: "b"}}), None, Exit.OK, (Kind.NEW_CASE,), f"a failure of robustness, and the baseline has no verdict on it: {MESSAGE}"
+        run({"one": {A: "c", B: "b"}}), None, Exit.OK, (Kind.NEW_CASE,), f"a robustness failure, and the baseline has no verdict on it: {MESSAGE}"
     ),
     "a new case of robustness is named": Scenario(
         run({"one": {A: "c", B: "b"}}), GOOD_ONE, Exit.OK, (Kind.NEW_CASE,), MESSAGE
@@ -125,11 +125,11 @@ SCENARIOS = {
         run({"one": {A: "y", B: "y"}}), None, Exit.OK, (Kind.NEW_CASE,) * 2, MESSAGE
     ),
     "it conformed, and is robustness": Scenario(
-        *changed("c", "b"), Exit.REGRESSION, (REGRESSED,), "conforms before, a failure of robustness now"
+        *changed("c", "b"), Exit.REGRESSION, (REGRESSED,), "conforms before, a robustness failure now"
     ),
     "it conformed, and crashes on forbidden input": Scenario(*changed("c", "y"), Exit.REGRESSION, (REGRESSED,)),
     "it was observed, and is robustness": Scenario(*changed("o", "b"), Exit.REGRESSION, (REGRESSED,)),
-    "robustness as before": Scenario(*changed("b", "b"), Exit.OK, (Kind.STILL,), "a failure of robustness as before"),
+    "robustness as before": Scenario(*changed("b", "b"), Exit.OK, (Kind.STILL,), "a robustness failure as before"),
     "robustness as before, but a crash": Scenario(*changed("b", "y"), Exit.OK, (Kind.STILL,), "fail before, crash now"),
     "it was robustness, and deviates": Scenario(*changed("b", "d"), Exit.REGRESSION, (REGRESSED,)),
     "it was robustness, and violates": Scenario(*changed("y", "v"), Exit.REGRESSION, (REGRESSED,)),
@@ -166,11 +166,11 @@ SCENARIOS = {
         GOOD, GOOD, Exit.WAIVER, (WAIVER,), f"shows the finding {FINDING}; remove it", [of_finding()]
     ),
     "a waiver of a finding that was mended": Scenario(
-        GOOD, BAD, Exit.WAIVER, (WAIVER, Kind.FIXED), f"expects what passes unexpectedly: 1 case of the finding {FINDING} conforms, and none shows it", [of_finding()]
+        GOOD, BAD, Exit.WAIVER, (WAIVER, Kind.FIXED), f"expects a failure that no longer happens: 1 case of the finding {FINDING} conforms, and none shows it", [of_finding()]
     ),
     "a waiver of a finding that one of two cells does not show": Scenario(
         run({"one": {B: "v"}, "two": {B: "c"}}), run({"one": {B: "v"}, "two": {B: "c"}}), Exit.WAIVER, (WAIVER, Kind.STILL),
-        f"expects what passes unexpectedly: {B} in two; narrow its bounds", [of_finding()], waived=1,
+        f"expects a failure that no longer happens: {B} in two; narrow its bounds", [of_finding()], waived=1,
     ),
     "a waiver of a finding that was mended in one of two cells": Scenario(
         run({"one": {A: "c", B: "v"}, "two": {A: "c"}}), run({"one": {A: "c", B: "v"}, "two": {A: "v"}}), Exit.WAIVER, (WAIVER, Kind.STILL, Kind.FIXED),
@@ -190,7 +190,7 @@ SCENARIOS = {
         BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "only in cases, outcomes or codes that it does not name", [of_finding(outcomes=("crash",))]
     ),
     "a waiver of a finding for cells of another tier": Scenario(
-        BAD, BAD, Exit.OK, (Kind.STILL,), "the cells that it is for are not in this run", [of_finding(where={"torch": "<2.10"})]
+        BAD, BAD, Exit.OK, (Kind.STILL,), "its cells are not in this run", [of_finding(where={"torch": "<2.10"})]
     ),
     "two waivers of one finding": Scenario(
         BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), f"both cover {B} in one", [of_finding(id="a"), of_finding("torch/*", "b")], waived=1
@@ -215,7 +215,7 @@ SCENARIOS = {
         run({"one": {A: "c", B: "v"}}, message="it is of another type now"), GOOD_TWO, Exit.OK, (REGRESSED,), "it is of another type now", [waiver()], waived=1
     ),
     "another code is not covered": Scenario(
-        run({"one": {A: "c", B: "v"}}, code="values-changed"), GOOD_TWO, Exit.REGRESSION, (REGRESSED, WAIVER), "its cases end otherwise (1 violates)", [waiver()]
+        run({"one": {A: "c", B: "v"}}, code="values-changed"), GOOD_TWO, Exit.REGRESSION, (REGRESSED, WAIVER), "its cases have other verdicts (1 violates)", [waiver()]
     ),
     "one of several codes": Scenario(
         run({"one": {A: "c", B: "v"}}, code="values-changed"), GOOD_TWO, Exit.OK, (REGRESSED,), waivers=[waiver(codes=("dtype-changed", "values-changed"))], waived=1
@@ -238,11 +238,11 @@ SCENARIOS = {
         BAD,
         Exit.WAIVER,
         (WAIVER, Kind.STILL),
-        "its cases end otherwise (1 violates)",
+        "its cases have other verdicts (1 violates)",
         [waiver(codes=("something-else",))],
     ),
     "a waiver for cases that are not planned": Scenario(
-        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "no such case in them", [waiver(cases=(C,))]
+        BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "none of its cases in them", [waiver(cases=(C,))]
     ),
     "a waiver for another outcome": Scenario(
         BAD, BAD, Exit.WAIVER, (WAIVER, Kind.STILL), "matches nothing", [waiver(outcomes=("crash",))]
@@ -275,7 +275,7 @@ SCENARIOS = {
         BAD, BAD, Exit.OK, (Kind.STILL,), waivers=[waiver(cases=("dtype.*",))], waived=1
     ),
     "a waiver of what is observed only, now": Scenario(
-        run({"one": {B: "o"}}), run({"one": {B: "v"}}), Exit.WAIVER, (WAIVER, Kind.FIXED), "its cases end otherwise (1 observed)", [waiver()]
+        run({"one": {B: "o"}}), run({"one": {B: "v"}}), Exit.WAIVER, (WAIVER, Kind.FIXED), "its cases have other verdicts (1 observed)", [waiver()]
     ),
     "a waiver with a pattern too many": Scenario(
         BAD,
@@ -321,14 +321,14 @@ SCENARIOS = {
         GOOD,
         Exit.OWN_TESTS,
         (Kind.OWN_TESTS,),
-        "none of the tests",
+        "none of the package's own tests passed",
     ),
     "tests beside ours are gone": Scenario(
         GOOD,
         replace(GOOD, cells=(replace(GOOD.cells[0], own_tests=own_tests()),)),
         Exit.OWN_TESTS,
         (Kind.OWN_TESTS,),
-        "and not now",
+        "but not in this run",
     ),
     # violations: 22 and 23
     "without a baseline what violates is new": Scenario(BAD, None, Exit.NEW_VIOLATION, (NEW,)),
@@ -371,28 +371,28 @@ SCENARIOS = {
         run({name: {A: "c", B: "c", D: "c"} for name in ("one", "two")}),
         Exit.SHRUNK,
         (Kind.SHRUNK,),
-        "in none of the cells",
+        "is no longer planned in any cell of the baseline",
     ),
     "an invariant is gone in one cell": Scenario(
         run({"one": {A: "c"}, "two": {A: "c", D: "c"}}),
         run({"one": {A: "c", D: "c"}, "two": {A: "c", D: "c"}}),
         Exit.SHRUNK,
         (Kind.SHRUNK,),
-        "layout.null-strides is not planned any more: 1 case",
+        "layout.null-strides is no longer planned: 1 case",
     ),
     "a device is gone": Scenario(
         run({"one": {A: "c", D: "c"}}),
         run({"one": {A: "c", D: "c", GPU: "c"}}),
         Exit.SHRUNK,
         (Kind.SHRUNK,),
-        "nothing is planned on cuda any more",
+        "no case is planned on cuda any more",
     ),
     "a library is gone": Scenario(
         run({"one": {"layout.x/numpy-numpy/dlpack/host": "c"}}, absent={"torch": "ImportError: libc"}),
         run({"one": {"layout.x/numpy-numpy/dlpack/host": "c", A: "c", B: "v", D: "c"}}),
         Exit.SHRUNK,
         (Kind.SHRUNK,) * 2,
-        "is not planned any more",
+        "is no longer planned",
     ),
     "a library is gone from one cell": Scenario(
         replace(
@@ -410,7 +410,7 @@ SCENARIOS = {
         TWO,
         Exit.SHRUNK,
         (Kind.SHRUNK, Kind.NEW_CASE),
-        "torch cannot be used any more (ImportError: libc): 2 cases",
+        "torch can no longer be used (ImportError: libc): 2 cases",
     ),
     # what was not tested: 25
     "a case is lost": Scenario(*changed("c", "l"), Exit.NOT_TESTED, (Kind.NOT_TESTED,), "lost"),
@@ -451,56 +451,56 @@ SCENARIOS = {
         run({"one": {A: "c"}}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "has no results",
+        "it finished without results",
     ),
-    "nothing was run": Scenario(run({}), run({}), Exit.NOT_TESTED, (Kind.NOT_TESTED,), "nothing was tested"),
+    "nothing was run": Scenario(run({}), run({}), Exit.NOT_TESTED, (Kind.NOT_TESTED,), "no cell of this run has results"),
     "nothing could be run, as before": Scenario(
         run({"one": "unresolvable"}),
         run({"one": "unresolvable"}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED, Kind.STILL),
-        "nothing was tested",
+        "no cell of this run has results",
     ),
     "a canary that did not sing": Scenario(
         run({"one": {A: "c", CRASHES: "c"}}),
         run({"one": {A: "c", CRASHES: "x"}}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "built to end with crash and ended with pass",
+        "the canary's expected outcome is crash, its actual outcome is pass",
     ),
     "canaries that end as they were built to": Scenario(
         run({"one": {A: "c", CRASHES: "x", PASSES: "c"}}), run({"one": {A: "c"}}), Exit.OK
     ),
     "what a baseline says whose canary did not sing": Scenario(
-        run({"one": {A: "v", CRASHES: "x"}}), run({"one": {A: "v", CRASHES: "c"}}), Exit.NEW_VIOLATION, (NEW,), "says nothing of it"
+        run({"one": {A: "v", CRASHES: "x"}}), run({"one": {A: "v", CRASHES: "c"}}), Exit.NEW_VIOLATION, (NEW,), "its baseline results are ignored"
     ),
     "canaries that are not run any more": Scenario(
         run({"one": {A: "c"}}),
         run({"one": {A: "c", CRASHES: "x", PASSES: "c"}}),
         Exit.SHRUNK,
         (Kind.SHRUNK,),
-        "canary.crashes, canary.passes: canaries of the baseline that were not planned",
+        "canary.crashes, canary.passes: canaries of the baseline that this run did not plan",
     ),
     "a library that could not be used in a new cell": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc", "jax": "not installed"}, holds={"cupy": "cupy"}),
         run({"two": {A: "c"}}),
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED, Kind.SHRUNK, Kind.NEW_CASE),
-        "cupy could not be used, so nothing of it was tested: ImportError: libc",
+        "cupy could not be used and was not tested: ImportError: libc",
     ),
     "a library of an axis with another name could not be used": Scenario(
         run({"one": {A: "c"}}, absent={"cuda_python": "ImportError: libc"}, holds={"cuda_python": "cuda_bindings"}),
         None,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "cuda_python could not be used, so nothing of it was tested: ImportError: libc",
+        "cuda_python could not be used and was not tested: ImportError: libc",
     ),
     "a library that the baseline was not planned with could not be used": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
         GOOD_ONE,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "cupy could not be used, so nothing of it was tested: ImportError: libc",
+        "cupy could not be used and was not tested: ImportError: libc",
     ),
     "a library that no axis stands for is not there": Scenario(
         run({"one": {A: "c"}}, absent={"jax": "not installed"}), GOOD_ONE, Exit.OK
@@ -510,21 +510,21 @@ SCENARIOS = {
         None,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "stripes could not be used, so nothing of it was tested: adapter not to be trusted: it lies",
+        "stripes could not be used and was not tested: adapter not to be trusted: it lies",
     ),
     "a library that is installed and cannot be used, which no axis stands for": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "installed, and cannot be used here: no CUDA driver", "jax": "not installed"}),
         None,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "cupy could not be used, so nothing of it was tested: installed, and cannot be used here: no CUDA driver",
+        "cupy could not be used and was not tested: installed, and cannot be used here: no CUDA driver",
     ),
     "only the reference was tested": Scenario(
         run({"one": {"layout.x/reference-reference/dlpack/host": "c"}}),
         None,
         Exit.NOT_TESTED,
         (Kind.NOT_TESTED,),
-        "only the reference was tested, with itself, so nothing is known of any library",
+        "only the reference was tested, with itself: no library was tested",
     ),
     "a library that could not be used before either": Scenario(
         run({"one": {A: "c"}}, absent={"cupy": "ImportError: libc"}, holds={"cupy": "cupy"}),
@@ -541,7 +541,7 @@ SCENARIOS = {
         waivers=[waiver()],
         waived=1,
     ),
-    "a run that is its own baseline": Scenario(BAD, BAD, Exit.OK, (Kind.STILL,), "the run and its baseline are the same"),
+    "a run that is its own baseline": Scenario(BAD, BAD, Exit.OK, (Kind.STILL,), "the run and its baseline are identical"),
     # stale: 26
     "run with another suite": Scenario(
         GOOD, GOOD, Exit.STALE, (Kind.STALE,), "another suite", present=present(suite_digest=OTHER)
@@ -551,7 +551,7 @@ SCENARIOS = {
         run({"one": {A: "c"}}),
         Exit.STALE,
         (Kind.STALE,),
-        "parts of it",
+        "its parts were run",
     ),
     "another version where there are no digests": Scenario(
         run({"one": {A: "c"}}, digests={}),
@@ -565,7 +565,7 @@ SCENARIOS = {
         GOOD, GOOD, Exit.STALE, (Kind.STALE,), "another lock", present=present(locks={"one": "new"})
     ),
     "run from a lock that is gone": Scenario(
-        GOOD, GOOD, Exit.STALE, (Kind.STALE,), "not there any more", present=present(locks={})
+        GOOD, GOOD, Exit.STALE, (Kind.STALE,), "the lock that it was run from no longer exists", present=present(locks={})
     ),
     "run in parts from two locks": Scenario(
         run({"one": {A: "c"}}, digests=digests(lock="a+b")), None, Exit.STALE, (Kind.STALE,), "different locks"
@@ -575,13 +575,13 @@ SCENARIOS = {
         GOOD, GOOD, Exit.INTEGRITY, (Kind.INTEGRITY,), "R was altered", present=present(altered=("R was altered",))
     ),
     "results were changed": Scenario(
-        GOOD, GOOD, Exit.INTEGRITY, (Kind.INTEGRITY,), "is another now", present=present(results={"one": "x"})
+        GOOD, GOOD, Exit.INTEGRITY, (Kind.INTEGRITY,), "has changed (now x)", present=present(results={"one": "x"})
     ),
     "results are gone": Scenario(
-        GOOD, GOOD, Exit.INTEGRITY, (Kind.INTEGRITY,), "is not there any more", present=present(results={})
+        GOOD, GOOD, Exit.INTEGRITY, (Kind.INTEGRITY,), "no longer exists", present=present(results={})
     ),
     "it does not say from which lock": Scenario(
-        run({"one": {A: "c"}}, digests=digests(lock=None)), None, Exit.INTEGRITY, (Kind.INTEGRITY,), "which lock"
+        run({"one": {A: "c"}}, digests=digests(lock=None)), None, Exit.INTEGRITY, (Kind.INTEGRITY,), "does not name the lock"
     ),
     "cells of two suites": Scenario(
         replace(TWO, cells=(TWO.cells[0], replace(TWO.cells[1], digests={**TWO.cells[1].digests, "suite": OTHER}))),
@@ -611,7 +611,7 @@ SCENARIOS = {
         TWO,
         Exit.INTEGRITY,
         (Kind.INTEGRITY,) * 2,
-        "not the same one everywhere: one, two",
+        "is not the same in all cells: one, two",
     ),
     "parts with several images, without their key": Scenario(
         run({"one": {A: "c"}}, digests=digests(image="i+k")), None, Exit.INTEGRITY, (Kind.INTEGRITY,), "only one of"
@@ -630,7 +630,7 @@ SCENARIOS = {
         run({"one": {A: "c"}}),
         Exit.INTEGRITY,
         (Kind.INTEGRITY,),
-        "no cell of this run was run with torch-cp313.whl (t)",
+        "no cell of this run tested torch-cp313.whl (t)",
         present=present(candidates={"torch": {"s": "torch-cp312.whl", "t": "torch-cp313.whl"}}),
     ),
     "another candidate was run": Scenario(

@@ -73,7 +73,7 @@ def test_what_remarks_of_a_finding_say_otherwise_is_counted() -> None:
     text = shown(
         judgement.judge(replace(one, cells=(replace(cell, evidence=(0, 1, 2)),), evidence=told), None, (), present())
     )
-    assert "saw int8 (1 remark in other words)" in text
+    assert "saw int8 (1 remark worded differently)" in text
 
 
 def test_everything_fits_into_a_narrow_terminal() -> None:
@@ -108,7 +108,7 @@ def test_what_newly_ends_a_process_is_shown_though_it_breaks_no_promise() -> Non
     text = shown(judgement.judge(one, None, (), present()))
     assert "  · PyTorch ends the process while it imports a plain array.\n" in text
     assert ("and 1 more group; `--verbose` shows them" in text, FINDING in text) == (True, False)
-    assert text.splitlines()[-1] == "green: nothing speaks against this run; exit code 0"
+    assert text.splitlines()[-1] == "PASS: no new findings; exit code 0"
     assert CRASH not in shown(judgement.judge(one, one, (), present())), "it is as before"
 
 

@@ -90,12 +90,12 @@ def test_a_torn_last_line_is_passed_over_and_the_next_run_begins_a_line(tmp_path
     path.write_bytes(whole + whole[:40])
     found = history.read(path)
     assert [one.id for one in found.entries] == ["run-1"]
-    assert f"{path}:2: the last line has no end" in found.complaints[0]
+    assert f"{path}:2: skipped an incomplete last line" in found.complaints[0]
     added, complaints = append(path, on_day(2, {A: "c"}))
     assert (added, len(complaints)) == (True, 1)
     again = history.read(path)
     assert [one.id for one in again.entries] == ["run-1", "run-2"]
-    assert f"{path}:2: no run that can be read" in again.complaints[0]
+    assert f"{path}:2: skipped a line that is not a run" in again.complaints[0]
 
 
 LINE = history.to_json(entry(on_day(1, {A: "c", B: "v"})))

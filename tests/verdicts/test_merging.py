@@ -93,7 +93,7 @@ def test_a_run_file_that_was_changed_is_not_read(name: str, tmp_path: Path) -> N
     plain = tmp_path / "plain.json"
     run_file.write(run_file.read(path), plain)
     plain.write_text(plain.read_text().replace('"v"', '"d"'))
-    with pytest.raises(UserError, match="its digest does not fit"):
+    with pytest.raises(UserError, match="its digest does not match"):
         run_file.read(plain)
 
 
@@ -102,5 +102,5 @@ def test_what_is_no_run_file_is_a_sentence(text: str, tmp_path: Path) -> None:
     """Whatever it is instead."""
     path = tmp_path / "run.json"
     path.write_text(text)
-    with pytest.raises(UserError, match="is no run file that can be read"):
+    with pytest.raises(UserError, match="is not a readable run file"):
         run_file.read(path)

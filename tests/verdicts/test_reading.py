@@ -308,7 +308,7 @@ def of_one(folder: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"suite": ...}, "does not say which suite was run"),
+        ({"suite": ...}, "does not name the suite that was run"),
         ({"suite": None}, "suite is None, but must be a string"),
         ({"cells": ...}, "it has no 'cells'"),
         ({"cells": ["x"]}, "cells[0] is 'x', but must be an object"),
@@ -409,7 +409,7 @@ def test_what_is_no_run_file_is_told(kind: str, tmp_path: Path) -> None:
         path.symlink_to("/dev/zero")
     else:
         path.write_text(kind)
-    with pytest.raises(UserError, match="is no run file that can be read"):
+    with pytest.raises(UserError, match="is not a readable run file"):
         reader.load(path)
 
 
@@ -424,7 +424,7 @@ def test_a_run_file_that_cannot_be_unpacked_is_not_as_it_was_written(damage: str
     else:
         data[len(data) // 2 if damage == "a byte of its data" else -6] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(run_file.Altered, match="is not as it was written: it cannot be unpacked"):
+    with pytest.raises(run_file.Altered, match="was changed or damaged: it cannot be unpacked"):
         run_file.read(path)
 
 
@@ -438,12 +438,12 @@ def test_merge_writes_a_run_file_and_says_what_has_no_results(conformance: Comma
     smoke = cell(tmp_path / "cu12.9-py3.12-numpy1.26-cupy13.6-cvcuda0.17-pycuda2026.1-cudapy12.9", [CASE], [line(CASE)])
     done = conformance("merge", str(smoke), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert done.code == Exit.INCOMPLETE, done.stderr
-    assert "none of the merged runs has brought it" in " ".join(done.stdout.split())
+    assert "none of the merged runs contains it" in " ".join(done.stdout.split())
     none = conformance("merge", "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert (none.code, len(run_file.read(out).cells)) == (Exit.INCOMPLETE, 2)
     other = conformance("merge", str(tmp_path / "one"), "--tier", "smoke", "--matrix", str(matrix), "--out", str(out))
     assert other.code == Exit.USAGE
-    assert "--tier smoke: one is not planned in it" in other.stderr
+    assert "--tier smoke: one is not in this tier" in other.stderr
 
 
 def test_the_name_of_a_folder_need_not_be_utf_8(tmp_path: Path) -> None:
@@ -470,8 +470,8 @@ def test_a_cell_that_left_no_record_was_not_run(tmp_path: Path) -> None:
     [
         (0, 0, "done"),
         (1, 1, "done"),
-        (2, 0, "pytest ended with exit code 2, and no test had failed"),
-        (1, 0, "pytest ended with exit code 1, and no test had failed"),
+        (2, 0, "pytest ended with exit code 2, although no test failed"),
+        (1, 0, "pytest ended with exit code 1, although no test failed"),
     ],
 )
 def test_own_tests_that_stopped_without_a_failure_did_not_come_to_their_end(
@@ -567,7 +567,7 @@ def test_a_cell_without_a_record_has_the_axes_of_its_plan(tmp_path: Path) -> Non
 def test_a_record_that_was_planned_otherwise_is_a_mistake(tmp_path: Path) -> None:
     """It is of another cell."""
     one_planned(tmp_path, axes={**AXES, "numpy": "2.5"})
-    with pytest.raises(UserError, match=r"cell\.json says that it was planned otherwise than run\.json does"):
+    with pytest.raises(UserError, match=r"cell\.json and run\.json disagree about the plan of the cell"):
         reader.load(tmp_path)
 
 
@@ -601,7 +601,7 @@ def test_a_library_that_could_not_be_used_is_red_whatever_its_axis_is_called(
     assert run.cells[0].absent == absent
     judged = judgement.judge(run, None, (), gates.present())
     told = [remark.sentence for remark in judged.remarks if remark.kind is Kind.NOT_TESTED]
-    assert told == [f"{name} could not be used, so nothing of it was tested: {UNUSABLE}" for name in absent]
+    assert told == [f"{name} could not be used and was not tested: {UNUSABLE}" for name in absent]
     assert judged.exit is Exit.NOT_TESTED
 
 

@@ -146,21 +146,21 @@ MISTAKES = {
     "owner not filled in": ("owner: somebody", "owner: 'FILL IN: who'", 3, "owner of waiver torch-bool is not filled in"),
     "reason not filled in": ("reason: bool", "reason: fill in why", 4, "reason of waiver torch-bool is not filled in"),
     "link not filled in": ("link: https", "link: FILL IN https", 5, "link of waiver torch-bool is not filled in"),
-    "link without scheme": ("https://example.org", "example.org", 5, "an address that begins with https:// or http://"),
-    "link to a file": ("https://example.org", "file:///tmp", 5, "an address that begins with"),
-    "link to nowhere": ("https://example.org/issues/1", "https://", 5, "an address that begins with"),
+    "link without scheme": ("https://example.org", "example.org", 5, "must begin with https:// or http://"),
+    "link to a file": ("https://example.org", "file:///tmp", 5, "must begin with"),
+    "link to nowhere": ("https://example.org/issues/1", "https://", 5, "must begin with"),
     "no date": ("opened: 2026-11-01", "opened: yesterday", 6, "opened of waiver torch-bool is a date such as 2026-11-20"),
     "in the future": ("opened: 2026-11-01", "opened: 2026-11-23", 6, "opened of waiver torch-bool is in the future"),
-    "91 days": ("expires: 2027-01-30", "expires: 2027-01-31", 7, "more than 90 days after it was opened; 2027-01-30 is the last day"),
+    "91 days": ("expires: 2027-01-30", "expires: 2027-01-31", 7, "more than 90 days after it was opened; the latest date is 2027-01-30"),
     "expires first": ("expires: 2027-01-30", "expires: 2026-10-31", 7, "before it was opened"),
-    "no bounds": ('\n    torch: ">=2.10,<2.13"\n    cuda: "13"\n', " {}\n", 8, "where of waiver torch-bool bounds nothing"),
-    "bad specifier": (">=2.10,<2.13", "2.10 or newer", 9, "torch in where of waiver torch-bool is a version or a bound"),
-    "bad name": ("    torch:", "    '>=torch':", 9, "no name of a library or an axis"),
+    "no bounds": ('\n    torch: ">=2.10,<2.13"\n    cuda: "13"\n', " {}\n", 8, "where of waiver torch-bool is empty"),
+    "bad specifier": (">=2.10,<2.13", "2.10 or newer", 9, "torch in where of waiver torch-bool must be a version or a bound"),
+    "bad name": ("    torch:", "    '>=torch':", 9, "is not the name of a library or an axis"),
     "a list of bounds": ('"13"', "[12, 13]", 10, "cuda in where of waiver torch-bool is text, not a list"),
     "unknown invariant": (B, "dtype.exchanges/a-b/dlpack/host", 12, "there is no invariant dtype.exchanges; did you mean dtype.exchange?"),
-    "unknown family": (B, "colour.*", 12, "no case can be colour.*, there is no invariant colour.*; `list` shows all"),
-    "a canary": (B, "canary.*", 12, "no case can be canary.*"),
-    "no whole id": (B, "layout.null-strides", 12, "put a * at its end"),
+    "unknown family": (B, "colour.*", 12, "no case can match colour.*: there is no invariant colour.*; `list` shows all"),
+    "a canary": (B, "canary.*", 12, "no case can match canary.*"),
+    "no whole id": (B, "layout.null-strides", 12, "add a * at its end"),
     "unknown outcome": ("outcome: fail", "outcome: fails", 14, "there is no outcome fails; did you mean fail?"),
     "inconclusive": ("outcome: fail", "outcome: inconclusive", 14, "inconclusive cannot be waived, only fail, crash, hang"),
     "lost": ("outcome: fail", "outcome: [fail, lost]", 14, "lost cannot be waived"),
@@ -174,13 +174,13 @@ MISTAKES = {
     "outcome missing": ("  outcome: fail\n", "", 2, "waiver torch-bool names no finding, so it needs outcome"),
     "cases and finding missing": (
         f"  cases:\n  - {B}\n  - dtype.exchange/torch-*/dlpack/[cuda]*\n  outcome: fail\n  code: dtype-changed\n", "", 2,
-        "waiver torch-bool does not say which failures it is for; give `finding`, or `cases`, `outcome` and `code`",
+        "waiver torch-bool selects no failures; give `finding`, or `cases`, `outcome` and `code`",
     ),
-    "a finding without a slash": ("code: dtype-changed", "finding: not-ordered", 15, "finding of waiver torch-bool is an id such as torch/consumer/not-ordered/cai, as `gate` and `check` print it, not 'not-ordered'"),
-    "any finding": ("code: dtype-changed", 'finding: "*/*"', 15, "finding of waiver torch-bool is an id such as"),
+    "a finding without a slash": ("code: dtype-changed", "finding: not-ordered", 15, "finding of waiver torch-bool must be an id such as torch/consumer/not-ordered/cai, as `gate` and `check` print it, not 'not-ordered'"),
+    "any finding": ("code: dtype-changed", 'finding: "*/*"', 15, "finding of waiver torch-bool must be an id such as"),
     "finding not filled in": ("code: dtype-changed", "finding: FILL IN/it", 15, "finding of waiver torch-bool is not filled in"),
-    "a message": ("code: dtype-changed", "message: the element type changed", 15, "waiver torch-bool goes by a message, and sentences change; write a `finding` in its place, as `gate` prints it, or the `code` of the failure"),
-    "bad id": ("id: torch-bool", "id: Torch bool", 2, "an id has small letters"),
+    "a message": ("code: dtype-changed", "message: the element type changed", 15, "waiver torch-bool uses `message`, which is no longer supported; replace it by the `finding` that `gate` prints, or by the `code` of the failure"),
+    "bad id": ("id: torch-bool", "id: Torch bool", 2, "an id has lower-case letters"),
     "no list": (GOOD, "waivers: torch-bool\n", 1, "waivers is a list, not text"),
     "no mapping": (GOOD, "waivers: [torch-bool]\n", 1, "a waiver is a mapping, not text"),
 }  # fmt: skip
@@ -206,7 +206,7 @@ def test_an_older_file_is_told_in_one_sentence_a_waiver(written: Written) -> Non
         read(path)
     first, *told = (text.strip() for text in str(raised.value).splitlines())
     assert first == f"{path} has 2 mistakes; nothing was done"
-    wanted = "goes by a message, and sentences change; write a `finding` in its place, as `gate` prints it, or the `code` of the failure"
+    wanted = "uses `message`, which is no longer supported; replace it by the `finding` that `gate` prints, or by the `code` of the failure"
     assert told == [f"{path}:15: waiver torch-bool {wanted}", f"{path}:29: waiver torch-int4 {wanted}"]
 
 
@@ -223,7 +223,7 @@ def test_all_mistakes_are_told_at_once(written: Written) -> None:
     first, *told = str(raised.value).splitlines()
     assert first == f"{path} has 3 mistakes; nothing was done"
     assert [text.split(":")[1] for text in told] == ["16", "17", "28"]
-    assert "waiver torch-bool is there twice, first in line 2" in told[0]
+    assert "waiver torch-bool appears twice, first in line 2" in told[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""One HTML page with everything in it: no network, no framework, and nothing in it that came from outside can act.
+"""One self-contained HTML page without network access or framework. Text from outside is never executed or rendered as markup.
 
-The data are packed and in base64; the page's own script unpacks them and sets them as text. A content security policy allows that
-script and that style sheet by their digests, and nothing else from anywhere.
+The data are packed and base64-encoded. The page's script unpacks them and inserts them as text nodes. A content security policy allows
+only that script and that style sheet, by their digests.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ..subject import Subject
 from .content import packed
 
 SCRIPTS = ("data.js", "dom.js", "view.js", "matrix.js", "detail.js", "findings.js", "pages.js", "main.js")
-"""In this order they are one script."""
+"""Concatenated in this order into one script."""
 _STYLE = "page.css"
 
 
 def page(subject: Subject) -> str:
-    """The page, whole."""
+    """Return the HTML page."""
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
     style = _asset(_STYLE)
     parts = {
@@ -36,7 +36,7 @@ def page(subject: Subject) -> str:
 
 
 def policy(script: str, style: str) -> str:
-    """Nothing is loaded, sent or framed; one script and one style sheet run."""
+    """Return the content security policy: no loading, sending or framing; one script and one style sheet."""
     return (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""The content of the page as one packed block of bytes: each text, piece of evidence and script in it once."""
+"""Content of the page as one packed block of bytes. Texts, evidence and scripts are stored without duplicates."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from ..words import MEANINGS, NOTES, line, plain
 from .packing import Packer
 
 TEXTS = 16_000_000
-"""Characters of evidence that a page may hold before compression; where there are more, each text is cut shorter."""
+"""Maximum characters of evidence in a page before compression. With more, each text is cut shorter."""
 LENGTHS = (4000, 1200, 400, 120)
-"""Lengths that are tried for the longest text, in characters."""
+"""Maximum lengths of a text that are tried in turn, in characters."""
 MOST_REMARKS = 200
-"""Remarks about more than one case that are told on the page; the number of all is told beside them."""
+"""Maximum number of remarks about more than one case on the page; the others are counted."""
 NAME = 160
-"""Characters of a cell's name."""
+"""Maximum characters of a cell's name."""
 SCRIPTED = frozenset(verdict for verdict in Verdict if verdict.speaks_against) | {Verdict.UNDECIDED}
-"""Verdicts on cases that bring their scripts."""
+"""Verdicts whose cases come with scripts."""
 CHANGED = (Kind.REGRESSION, Kind.NEW_VIOLATION, Kind.FIXED, Kind.NEW_CASE, Kind.SHRUNK)
-"""Remarks by which a case changed against the baseline."""
+"""Kinds of remarks about cases that differ from the baseline."""
 _T = TypeVar("_T", bound=Hashable)
 _Row = dict[int, int]
 
 
 class Interned(Generic[_T]):
-    """Things by number, each once, in the order in which they came."""
+    """A table that numbers distinct values in the order of their first use."""
 
     def __init__(self) -> None:
         self._numbers: dict[_T, int] = {}
 
     def of(self, thing: _T) -> int:
-        """Its number."""
+        """Return the number of a value."""
         return self._numbers.setdefault(thing, len(self._numbers))
 
     def __iter__(self) -> Iterator[_T]:
@@ -57,7 +57,7 @@ class Interned(Generic[_T]):
 
 
 def packed(subject: Subject) -> bytes:
-    """The page's content, deflated: a JSON document, the plans, and layers of rows (values, marks, streaks, findings)."""
+    """Return the page's content, deflated: a JSON document, the plans, and layers of rows (values, marks, streaks, findings)."""
     run = subject.run
     cases = _Cases(subject)
     values: Interned[tuple[str, int]] = Interned()
@@ -88,7 +88,7 @@ def _json(document: object) -> bytes:
 
 
 def _safe(told: object) -> object:
-    """The same with every text in it made plain: whatever is added to the document cannot be forgotten here."""
+    """Return the document with every text made safe. This covers all keys, so that new ones need no extra call."""
     if isinstance(told, str):
         return plain(told)
     if isinstance(told, Mapping):
@@ -100,7 +100,7 @@ def _safe(told: object) -> object:
 
 
 class _Cases:
-    """Every case that is planned anywhere or that the gate has something to say about, in the order of their ids."""
+    """Every case that is planned or has a remark of the gate, in the order of ids."""
 
     def __init__(self, subject: Subject) -> None:
         run = subject.run
@@ -116,7 +116,7 @@ def _values(cell: CellResult, cases: _Cases, values: Interned[tuple[str, int]]) 
 
 
 def _marks(subject: Subject, cases: _Cases, marks: Interned[tuple[str, str, str]]) -> Iterator[_Row]:
-    """The gate's remarks about single cases: kind, verdict before, waiver."""
+    """Yield, for each cell, the remarks about single cases: kind, verdict before, waiver."""
     by_cell: dict[str, list[Remark]] = {}
     for remark in subject.remarks:
         if remark.case:
@@ -139,7 +139,7 @@ def _streaks(subject: Subject, cases: _Cases, streaks: Interned[tuple[str, str, 
 
 
 def _shown(subject: Subject, cases: _Cases, shown: Interned[tuple[int, ...]]) -> Iterator[_Row]:
-    """Which findings a case shows."""
+    """Yield, for each cell, the findings that each case shows."""
     by_cell: dict[str, _Row] = {}
     for (cell, case), numbers in subject.by_spot.items():
         by_cell.setdefault(cell, {})[cases.numbers[case]] = shown.of(numbers)
@@ -188,7 +188,7 @@ def _document(subject: Subject, cases: _Cases, tables: Mapping[str, list[Any]]) 
 
 
 def longest(evidence: tuple[Evidence, ...]) -> int:
-    """How many characters of a text the page has room for."""
+    """Return the largest text length with which the evidence fits into the page."""
     lengths = [len(text) for e in evidence for text in (*_said(e), *(text for _, text in e.notes))]
     fitting = (most for most in LENGTHS if sum(min(length, most) for length in lengths) <= TEXTS)
     return next(fitting, LENGTHS[-1])
@@ -208,13 +208,13 @@ def _evidence(e: Evidence, texts: Interned[str], most: int) -> list[Any]:
 
 
 def _libraries(subject: Subject) -> list[list[str]]:
-    """The accused libraries in the order of the findings: name, title, versions in the run."""
+    """Return the accused libraries in the order of the findings: name, title, versions in the run."""
     found = {account.finding.library: account.finding for account in subject.accounts}
     return [[name, heading(name), line(versions(finding), NAME)] for name, finding in found.items()]
 
 
 def _finding(account: Account, cases: _Cases, cells: Mapping[str, int], most: int) -> dict[str, Any]:
-    """A finding with everything that its detail tells, save the cases that show it."""
+    """Return a finding with all details except its cases."""
     finding, seen = account.finding, account.finding.smallest
     return {
         "id": line(finding.id, most),
@@ -256,7 +256,7 @@ def _reason(reason: Reason) -> list[Any]:
 
 
 def _gate(subject: Subject) -> dict[str, Any] | None:
-    """The verdict, how often each kind was found, and in words the remarks about more than one case."""
+    """Return the result of the gate: the counts by kind, and the remarks about more than one case."""
     judged = subject.judgement
     if judged is None:
         return None
@@ -298,16 +298,16 @@ def _cell(cell: CellResult) -> dict[str, Any]:
 
 
 def _columns(cases: list[str]) -> list[list[str]]:
-    """Way, device, producer, consumer and key of every exchange, in the order in which the matrix has them.
+    """Return protocol, device, producer, consumer and key of every exchange, in the order of the matrix.
 
-    Chains of one way have one column together, without producer and consumer: in that of the two at its ends they would be blamed.
+    Chains of one protocol share a column without producer and consumer, so that the two ends are not blamed.
     """
     found = {(way(at.invariant, at.protocol), at.device, *_ends(at), _key(at)) for at in map(place, cases)}
     return [list(column) for column in sorted(found, key=_column_order)]
 
 
 def _key(at: Place) -> str:
-    """The column's name in an address; a documented claim is about a call, whatever protocol lies below it."""
+    """Return the column's name in an address. A documented claim is about a call, so its protocol does not matter."""
     return f"{at.family if at.family == 'claim' else at.protocol}/{at.device}/{'-'.join(_ends(at))}"
 
 
@@ -327,7 +327,7 @@ def _column_order(column: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def _invariants(cases: list[str]) -> dict[str, list[Any]]:
-    """Statement, why, level and clauses of each invariant; nothing of one that this version of the suite does not know."""
+    """Return statement, explanation, level and clauses of each invariant; empty for invariants that this version does not know."""
     known = catalogue()
     names = dict.fromkeys(case.partition("/")[0] for case in cases)
     return {
@@ -339,7 +339,7 @@ def _invariants(cases: list[str]) -> dict[str, list[Any]]:
 
 
 def _clauses(evidence: tuple[Evidence, ...], invariants: dict[str, list[Any]]) -> dict[str, list[str]]:
-    """Statement, source, address and whom it binds, of each clause that is cited."""
+    """Return statement, source, address and bound roles of each cited clause."""
     cited = {e.clause for e in evidence}
     cited |= {name for told in invariants.values() for name in told[3]}
     every = {clause.id: clause for clause in clauses.all_clauses()}
@@ -350,7 +350,7 @@ def _clauses(evidence: tuple[Evidence, ...], invariants: dict[str, list[Any]]) -
 
 
 def _scripts(subject: Subject) -> dict[str, Any]:
-    """Scripts as lists of their lines, each once, and which case has which."""
+    """Return scripts as lists of line numbers without duplicates, and the script of each case."""
     lines: Interned[str] = Interned()
     scripts: Interned[tuple[int, ...]] = Interned()
     by_case: dict[str, int] = {}
@@ -363,6 +363,6 @@ def _scripts(subject: Subject) -> dict[str, Any]:
 
 
 def _to_script(run: RunFile) -> list[str]:
-    """Each case that goes wrong in any cell."""
+    """Return each case that fails or is undecided in any cell."""
     found = {one.case for cell in run.cells for one in run.found(cell) if one.verdict in SCRIPTED}
     return sorted(found)

@@ -1,12 +1,12 @@
-// The content of the page: base64, deflated, packed as conformance/reports/page/packing.py says.
+// Decode the content of the page: base64, deflate, then the row format of conformance/reports/page/packing.py.
 
 const NONE = -1;
 const CHAINS = 'chains of three';
-const GONE = ['g', 'not planned', '□', 'the baseline has the case, and this run does not plan it'];
-/** Letters of the verdicts that speak against a library. */
+const GONE = ['g', 'not planned', '□', 'the baseline has the case, but this run did not plan it'];
+/** Letters of the verdicts that count against a library. */
 const AGAINST = 'vbd';
 
-/** Bytes of base64 text. */
+/** Decodes base64 text to bytes. */
 function bytesOf(text) {
   const characters = atob(text);
   const bytes = new Uint8Array(characters.length);
@@ -14,7 +14,7 @@ function bytesOf(text) {
   return bytes;
 }
 
-/** Inflates bytes; the browser does the work. */
+/** Inflates bytes with the browser's DecompressionStream. */
 async function inflated(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -89,7 +89,7 @@ class Reader {
   }
 }
 
-/** The number of a row at a position, or NONE. */
+/** Returns the number of a row at a position, or NONE. */
 function numberAt(row, position) {
   let low = 0, high = row.positions.length - 1;
   while (low <= high) {
@@ -100,7 +100,7 @@ function numberAt(row, position) {
   return NONE;
 }
 
-/** Everything that is in the page, and indices over it. */
+/** The data of the page, with indices for lookup. */
 async function unpacked(text) {
   const whole = new Reader(await inflated(bytesOf(text)));
   const model = JSON.parse(new TextDecoder().decode(whole.block()));
@@ -129,13 +129,13 @@ function evidenceOf([outcome, level, clause, side, accused, reason, expected, se
   return {outcome, level, clause, side, accused, reason: texts[reason], expected: texts[expected], seen: texts[seen], why: texts[why], notes: pairs};
 }
 
-/** The findings that a case of a cell shows, by number. */
+/** Returns the numbers of the findings that a case of a cell shows. */
 function findingsAt(model, cell, one) {
   const number = numberAt(model.shownRows[cell], one);
   return number === NONE ? [] : model.shown[number];
 }
 
-/** Takes the case ids apart: `family.name/producer-consumer/protocol/device[/value…]`. Chains have other libraries between, and one column. */
+/** Splits the case ids: `family.name/producer-consumer/protocol/device[/value…]`. Chains have more libraries, and share one column. */
 function indexCases(model) {
   model.columns = model.columns.map(([way, device, producer, consumer, key]) => ({
     device, producer, consumer, key, pair: producer ? `${producer} → ${consumer}` : CHAINS, isChains: !producer, group: `${way} on ${device}`,

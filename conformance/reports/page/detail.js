@@ -1,20 +1,20 @@
-// The panel: a finding, a cell, or everything behind a field of the matrix.
+// The detail panel: a finding, a cell, or the cases of a field of the matrix.
 
 const OPENED = 2;
 const MOST = 12;
 
-/** A sign with its word. */
+/** Makes the symbol of a verdict with its word. */
 function sign(model, state, text = model.states[state][1]) {
   return make('span', {class: `sign state-${model.states[state][0]}`}, make('span', {'aria-hidden': 'true'}, model.states[state][2]), ' ', text);
 }
 
-/** Terms with what they mean; entries without anything are left out. */
+/** Makes a list of terms and values; entries without a value are omitted. */
 function terms(entries) {
   const told = entries.filter(([, value]) => value !== null && value !== undefined && value !== '' && !(Array.isArray(value) && !value.length));
   return make('dl', {}, told.map(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]));
 }
 
-/** The clauses in words, with whom they bind. */
+/** Makes the texts of clauses, with the roles that they bind. */
 function clauseList(model, ids) {
   return ids.map((id) => {
     const told = model.clauses[id];
@@ -22,18 +22,18 @@ function clauseList(model, ids) {
   });
 }
 
-/** One clause. The page itself never goes to its address. */
+/** Makes one clause. Its address is only a link; the page never loads it. */
 function clauseTold(id, text, source, address, binds = '') {
   return make('p', {class: 'clause'}, make('b', {}, id), ' ', prose(text), ' ', make('small', {}, binds ? `(${binds}) ` : '',
     address ? make('a', {href: address, rel: 'noreferrer', target: '_blank'}, source) : source));
 }
 
-/** The reason without figures, so that addresses and counts do not keep like from like. */
+/** The reason without digits, so that messages that differ only in addresses and counts are grouped. */
 const core = (reason) => reason.replace(/0x[0-9a-f]+|\d+/gi, '').slice(0, 80);
 
 /**
- * Cases that are alike, told once: those of one finding, or those of one rule that end in the same words. `found` yields
- * `{cell, one, state, value}`. The worst verdict first, then those in most cells and cases.
+ * Groups similar cases into kinds: those of one finding, or those of one rule with the same reason. `found` yields
+ * `{cell, one, state, value}`. Sorts by the worst verdict, then by the number of cells and cases.
  */
 function kindsOf(model, found) {
   const kinds = new Map();
@@ -55,7 +55,7 @@ function addTo(kinds, model, member, finding) {
   kind.cells.set(cell, (kind.cells.get(cell) || 0) + 1);
 }
 
-/** A kind that can be opened. `place` says in words where it shows. */
+/** Makes a collapsible box of a kind. `place` names its libraries and cells. */
 function kindBox(model, kind, place, isOpen, link) {
   const told = make('div', {class: 'told'}), finding = model.findings[kind.finding];
   const box = make('details', {class: `kind state-${model.states[kind.state][0]}`, ontoggle: () => {
@@ -73,7 +73,7 @@ function kindBody(model, kind, link) {
   const {evidence} = kind, finding = model.findings[kind.finding];
   const rules = [...new Set(kind.members.map(({one}) => model.cases[one].invariant))];
   return [
-    finding ? make('p', {}, make('a', {href: link({place: 'finding', argument: finding.id, open: ''})}, 'Everything about this finding')) : null,
+    finding ? make('p', {}, make('a', {href: link({place: 'finding', argument: finding.id, open: ''})}, 'Details of this finding')) : null,
     terms([
       ['Demanded', finding ? demandsTold(finding) : null],
       [rules.length === 1 ? 'Rule' : 'Rules', rules.slice(0, MOST).map((name) => ruleTold(model, name, link))],
@@ -88,13 +88,13 @@ function ruleTold(model, name, link) {
 }
 
 function levelText({level, outcome}) {
-  if (level === 'robustness') return 'none: the protocol forbids the input, and the suite made it';
-  const ends = {crash: 'the process died', hang: 'the process did not come back', poisoned: 'the CUDA context was lost'};
-  if (ends[outcome]) return `must: ${ends[outcome]}, which breaks a promise at any level`;
-  return {must: 'must', should: 'should, or inferred', observed: 'recorded only'}[level] || level;
+  if (level === 'robustness') return 'none: the suite made input that the protocol forbids';
+  const ends = {crash: 'the process crashed', hang: 'the process hung', poisoned: 'the CUDA context was corrupted (sticky error)'};
+  if (ends[outcome]) return `must: ${ends[outcome]}, which is a violation at any level`;
+  return {must: 'must', should: 'should, or inferred', observed: 'informational'}[level] || level;
 }
 
-/** The members of a kind put together by their evidence and by what is known of them besides. */
+/** Groups the members of a kind by evidence, history and gate remarks. */
 function seenAlike(model, kind) {
   const found = new Map();
   for (const member of kind.members) {
@@ -117,25 +117,25 @@ function seenBox(model, {value, mark, streak, members}) {
       ['Seen', evidence && evidence.seen ? quoted(evidence.seen) : null],
       ...(evidence ? notesOf(model, evidence.notes).filter(([, text]) => text !== evidence.seen).map((note) => noteTerm(model, note)) : []),
       ['Fails since', streak === NONE ? null : streakText(model.streaks[streak])],
-      ['Against the baseline', mark === NONE ? null : markText(model, model.marks[mark])],
+      ['Compared with the baseline', mark === NONE ? null : markText(model, model.marks[mark])],
       ['Waiver', mark === NONE || !model.marks[mark][2] ? null : waiverText(model, model.marks[mark][2])],
       [members.length === 1 ? 'Case' : 'Cases', caseList(model, members)],
     ]),
     script(model, first.id));
 }
 
-/** The libraries that a case accuses, on which side, and how that was found out. */
+/** Makes the accused libraries of a case, their side, and how this was determined. */
 function accusedText(model, {side, accused, why}) {
   const names = accused.map((name) => model.titleOf[name] || name).join(', ');
   return [names ? `${names}, the ${side === 'both' ? 'libraries on both sides' : side === 'between' ? 'library between' : side}` : 'not known', why ? [make('small', {}, ' because: '), quoted(why)] : ''];
 }
 
-/** Words from outside: set apart, and whatever they are, only text. */
+/** Makes an isolated text node of a message from outside; it is never markup. */
 const quoted = (text) => make('bdi', {class: 'quoted'}, text);
-/** A sentence of ours, with code between backquotes, of which a part may be from outside. */
+/** Makes a sentence of the suite with code in backquotes; parts of it may come from outside. */
 const isolated = (text) => make('bdi', {}, prose(text));
 
-/** Attachments, those first that reports have names for. */
+/** Makes the attachments, those with a label first. */
 function notesOf(model, notes) {
   const order = Object.keys(model.notes), place = ([name]) => order.includes(name) ? order.indexOf(name) : order.length;
   return notes.filter(([, text]) => text).sort((a, b) => place(a) - place(b));
@@ -159,7 +159,7 @@ function waiverText(model, ids) {
   return ids.split(', ').flatMap((id, n) => [n ? '; ' : '', make('b', {}, id), model.waivers[id] ? ` ${model.waivers[id]}` : '']);
 }
 
-/** Each case once, with the cells that have it. */
+/** Makes a list of cases without duplicates, with their cells. */
 function caseList(model, members) {
   const cells = new Map();
   for (const {cell, one} of members) {
@@ -171,14 +171,14 @@ function caseList(model, members) {
     make('li', {}, make('code', {}, model.cases[one].id), several ? make('small', {}, ` in ${listed(titles)}`) : null));
 }
 
-/** How to see it for oneself: a script that stands alone, where there is one, or the command. */
+/** Makes the reproduction: a standalone script if there is one, or else the command. */
 function script(model, id, isOpen = false) {
   const number = model.scripts.cases[id];
   if (number === undefined) return copied(`python -m conformance repro ${id}`, `The command that reproduces ${id}`);
   const text = () => model.scripts.scripts[number].map((line) => model.scripts.lines[line]).join('\n') + '\n';
   const box = make('details', {class: 'script', ontoggle: () => {
     if (box.open && box.children.length === 1) box.append(copied(text(), `A script that reproduces ${id}`));
-  }}, make('summary', {}, 'A script that shows it, and needs nothing of this suite'));
+  }}, make('summary', {}, 'Standalone script that reproduces it without this suite'));
   box.open = isOpen;
   return box;
 }
@@ -186,7 +186,7 @@ function script(model, id, isOpen = false) {
 // -- the panel itself
 
 class Detail {
-  /** `link(changes)` makes an address; `close()` is what Escape and the button do. */
+  /** `link(changes)` returns an address; Escape and the button call `close()`. */
   constructor(element, model, link, close) {
     Object.assign(this, {element, model, link, close});
     element.addEventListener('keydown', (event) => {
@@ -200,7 +200,7 @@ class Detail {
     document.body.classList.remove('with-detail');
   }
 
-  /** Shows a finding, a field, or a cell as a whole, and moves there if `focus` says so. */
+  /** Shows a finding, a field or a cell, and moves the focus there if `focus` is set. */
   show(view, {finding, id, cell, column}, focus) {
     const [title, ...content] = finding !== undefined ? findingDetail(this.model, view, finding, id, this.link) : column === NONE ? this.ofCell(view, cell) : this.ofField(view, cell, column);
     const button = make('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: () => this.close()}, '×');
@@ -226,7 +226,7 @@ class Detail {
   sum(counts, filtered) {
     const {model} = this, states = model.states.map((_, state) => state).filter((state) => counts[state]);
     return make('p', {class: 'signs'}, states.map((state) => [sign(model, state, `${counts[state].toLocaleString('en')} ${model.states[state][1]}`), ' ']),
-      filtered && states.length ? make('small', {}, 'of those that the filters let through') : null);
+      filtered && states.length ? make('small', {}, 'matching the filters') : null);
   }
 
   kinds(kinds) {
@@ -239,7 +239,7 @@ class Detail {
     const reasons = [...new Set([producer, consumer])].filter((name) => absent[name]).map((name) => [name, quoted(absent[name])]);
     const filtered = isFiltered(readAddress());
     return [
-      make('p', {}, filtered ? 'Nothing that the filters let through.' : 'Not tested: this cell has no case of this pair.'),
+      make('p', {}, filtered ? 'No case matches the filters.' : 'Not tested: this cell has no case of this pair.'),
       terms(reasons),
     ];
   }
@@ -253,13 +253,13 @@ class Detail {
       told.title === told.name ? null : make('p', {class: 'where'}, told.name),
       this.sum(counts, isFiltered(view.address)),
       terms([
-        ['Lifecycle', isTroubled(told) ? make('b', {class: 'loud'}, `not tested, or not whole: ${told.lifecycle}`) : told.lifecycle],
+        ['Lifecycle', isTroubled(told) ? make('b', {class: 'loud'}, `not tested, or incomplete: ${told.lifecycle}`) : told.lifecycle],
         ['Why', told.reason && quoted(told.reason)],
         ['Planned with', pairs(told.axes)],
-        ['Found in it', pairs(told.versions)],
-        ['Could not be used', pairs(told.absent)],
-        ['Tried in place of a release', told.candidates.map((one) => make('p', {}, quoted(one)))],
-        ['Tests of its own', told.tests ? `${passed} passed, ${failed} failed, ${errors} errors, ${skipped} skipped: ${ended}` : null],
+        ['Versions found', pairs(told.versions)],
+        ['Unusable libraries', pairs(told.absent)],
+        ['Candidates', told.candidates.map((one) => make('p', {}, quoted(one)))],
+        ["Package's own tests", told.tests ? `${passed} passed, ${failed} failed, ${errors} errors, ${skipped} skipped: ${ended}` : null],
         ['Ended', told.ended],
         ['Took', told.seconds ? `${told.seconds.toLocaleString('en')} s` : null],
         ['Digests', pairs(told.digests)],
@@ -271,7 +271,7 @@ class Detail {
   }
 }
 
-/** Names with their values, a line each. */
+/** Makes a line for each name and value. */
 function pairs(told) {
   return Object.entries(told).map(([name, text]) => make('p', {class: 'pair'}, make('b', {}, name), ' ', quoted(text)));
 }

@@ -1,6 +1,6 @@
-// Making elements. Text from outside only ever becomes the text of a node, never markup.
+// Make elements. Text from outside only becomes text nodes, never markup.
 
-/** An element with attributes, listeners (`onclick`) and children: nodes or text. */
+/** Makes an element with attributes, listeners (`onclick`) and children: nodes or text. */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -13,29 +13,29 @@ function make(tag, attributes = {}, ...children) {
 
 const byId = (id) => document.getElementById(id);
 
-/** Puts other children into an element. */
+/** Replaces the children of an element. */
 function fill(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 
-/** A number with its noun, in figures that can be read. */
+/** Formats a number with its noun, with thousands separators. */
 function many(count, one, several = `${one}s`) {
   return `${count.toLocaleString('en')} ${count === 1 ? one : several}`;
 }
 
-/** The first names, and how many more there are. */
+/** Formats the first names and the number of the others. */
 function listed(names, most = 4) {
   const more = names.length > most ? ` and ${(names.length - most).toLocaleString('en')} more` : '';
   return names.slice(0, most).join(', ') + more;
 }
 
-/** Our own sentences, in which code stands between backquotes. */
+/** Makes a sentence of the suite, with code in backquotes. */
 function prose(text) {
   return text.split(/`+/).map((part, index) => index % 2 ? make('code', {}, part) : part);
 }
 
-/** A list of which the rest comes by a button. */
+/** Makes a list that shows more entries by a button. */
 function longList(tag, items, most, build) {
   const list = make(tag);
   const grow = (from) => {
@@ -53,7 +53,7 @@ function longList(tag, items, most, build) {
   return list;
 }
 
-/** Text in a box that can be copied with one click. */
+/** Makes a text box with a copy button. */
 function copied(text, label) {
   const box = make('pre', {tabindex: '0', 'aria-label': label}, make('code', {}, text));
   const button = make('button', {type: 'button', class: 'copy', onclick: async () => {
@@ -62,7 +62,7 @@ function copied(text, label) {
   return make('div', {class: 'copied'}, button, box);
 }
 
-/** Copies a text; where the clipboard is closed to the page, marks the text so that it can be copied by hand. */
+/** Copies a text. If the browser denies access to the clipboard, selects the text for copying by hand. */
 async function copy(text, box) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,23 +1,23 @@
-// Findings: the root causes of everything that speaks against a library. The list, and the detail of one.
+// Findings: the root causes of all failures. The list, and the details of one.
 
-/** Partners that a line of the list names; the others are counted. */
+/** Maximum number of partners in a line of the list; the others are counted. */
 const PARTNERS = 5;
 
-/** All findings that the filters let through, by accused library. Deviations are folded, unless they are asked for. */
+/** Makes the list of findings that match the filters, by accused library. Deviations are folded unless the filter selects them. */
 function findingsList(model, view, link) {
   const members = view.byFinding();
   const groups = model.libraries.map(([name, title, versions]) => ({title, versions, numbers: [...members.keys()].filter((number) => model.findings[number].library === name).sort((a, b) => a - b)}));
   const shown = groups.filter(({numbers}) => numbers.length);
   if (!shown.length) return [make('p', {class: 'nothing'}, nothingFound(model, view))];
   return [
-    make('p', {class: 'hint'}, 'A finding is one root cause, held against the library that makes the mistake. Choose one for its evidence, its cases and a script. The reference is this suite\'s own exporter and importer.'),
+    make('p', {class: 'hint'}, 'A finding is one root cause in the accused library. Select a finding to see its evidence, its cases and a script. The reference is this suite\'s own exporter and importer.'),
     shown.map((group) => librarySection(model, view, group, members, link)),
   ];
 }
 
 function nothingFound(model, view) {
-  if (!model.findings.length) return 'No library is accused of anything, in the cells that were tested.';
-  return isFiltered(view.address) ? 'No finding fits the filters.' : 'No finding.';
+  if (!model.findings.length) return 'The tested cells have no findings.';
+  return isFiltered(view.address) ? 'No finding matches the filters.' : 'No finding.';
 }
 
 function librarySection(model, view, {title, versions, numbers}, members, link) {
@@ -40,7 +40,7 @@ function findingLine(model, number, members, link) {
     make('span', {class: 'quoted id'}, finding.id)));
 }
 
-/** Verdict, how a process was lost, status and waivers, each as a badge. */
+/** Makes badges of verdict, end of the process, status and waivers. */
 function badges(model, finding) {
   const isNew = finding.status === 'new', status = isNew ? finding.status : finding.told.replace(/https:\/\/(github\.com\/)?/, '');
   return [
@@ -49,7 +49,7 @@ function badges(model, finding) {
   ];
 }
 
-/** Marks the finding in the list that is open beside it. */
+/** Marks the list entry of the open finding. */
 function markFinding(number) {
   for (const line of document.querySelectorAll('.finding')) {
     if (line.dataset.finding === String(number)) line.setAttribute('aria-current', 'true'); else line.removeAttribute('aria-current');
@@ -58,14 +58,14 @@ function markFinding(number) {
   if (folded) folded.open = true;
 }
 
-/** In how many cases and cells, with whom, and where. */
+/** Formats the number of cases and cells, the partners, and the protocols and devices. */
 function extentText(model, finding, members, cells) {
   const cases = new Set(members.map(({one}) => one));
   const parts = [`${many(cases.size, 'case')} in ${many(cells.size, 'cell')}`, finding.partners.length ? `with ${listed(finding.partners, PARTNERS)}` : '', finding.places.join(', ')];
   return parts.filter(Boolean).join(' · ');
 }
 
-/** The status in words, with the address of a reference as a link. */
+/** Makes the status, with the address of a reference as a link. */
 function statusOf(finding) {
   const [before, address] = finding.told.split(/(?=https:\/\/)/);
   return /^https:\/\/[\w./#?=&%+~:-]+$/.test(address || '') ? [before, make('a', {href: address, rel: 'noreferrer', target: '_blank'}, address)] : finding.told;
@@ -75,10 +75,10 @@ const demandsTold = (finding) => finding.demands.map(([id, text, source, address
 
 // -- the detail of one finding
 
-/** Everything about one finding: heading first. */
+/** Makes the details of one finding, heading first. */
 function findingDetail(model, view, number, id, link) {
   const finding = model.findings[number];
-  if (!finding) return [make('h2', {id: 'detail-title', tabindex: '-1'}, 'Not in this run'), make('p', {}, 'This run has no finding of the id ', quoted(id), '.')];
+  if (!finding) return [make('h2', {id: 'detail-title', tabindex: '-1'}, 'Not in this run'), make('p', {}, 'This run has no finding with the id ', quoted(id), '.')];
   const members = view.byFinding().get(number) || [], [, title, versions] = model.libraries.find(([name]) => name === finding.library);
   const [reason, expected, seen] = finding.said, waivers = waiversOf(model, members);
   return [
@@ -89,11 +89,11 @@ function findingDetail(model, view, number, id, link) {
       ['Because', finding.why && quoted(finding.why)],
       ['Status', [make('p', {}, statusOf(finding)), finding.upstream ? make('p', {}, finding.upstream[1]) : null]],
       ['Versions', finding.since],
-      ['Extent', extentText(model, finding, members, new Set(members.map(({cell}) => cell))) + (isFiltered(view.address) ? ', of those that the filters let through' : '')],
+      ['Extent', extentText(model, finding, members, new Set(members.map(({cell}) => cell))) + (isFiltered(view.address) ? ', matching the filters' : '')],
       ['Waived', waivers.map((id) => make('p', {}, waiverText(model, id)))],
-      ['Demanded', finding.demands.length ? demandsTold(finding) : NO_DEMAND[model.states[finding.state][0]] || 'no clause is cited'],
+      ['Required', finding.demands.length ? demandsTold(finding) : NO_DEMAND[model.states[finding.state][0]] || 'no clause is cited'],
     ]),
-    make('h3', {}, 'The smallest case'),
+    make('h3', {}, 'Smallest case'),
     terms([
       ['Case', [make('code', {}, model.cases[finding.smallest].id), model.cells.length > 1 ? make('small', {}, ` in ${model.cells[finding.cell].title}`) : null]],
       ['Reason', reason && quoted(reason)],
@@ -102,22 +102,22 @@ function findingDetail(model, view, number, id, link) {
       ...notesOf(model, finding.notes).map((note) => noteTerm(model, note)),
     ]),
     script(model, model.cases[finding.smallest].id, true),
-    make('h3', {}, 'The id'),
-    copied(finding.id, 'The id of this finding'),
-    make('p', {class: 'hint'}, 'Waivers and the command ', make('code', {}, 'python -m conformance finding'), ' go by this id.'),
-    make('h3', {}, 'Its cases, by exchange'),
-    members.length ? byExchange(model, number, members) : make('p', {class: 'nothing'}, 'The filters let none of its cases through.'),
+    make('h3', {}, 'Id'),
+    copied(finding.id, 'Id of this finding'),
+    make('p', {class: 'hint'}, 'Use this id in waivers and with the command ', make('code', {}, 'python -m conformance finding'), '.'),
+    make('h3', {}, 'Cases by exchange'),
+    members.length ? byExchange(model, number, members) : make('p', {class: 'nothing'}, 'None of its cases matches the filters.'),
   ];
 }
 
-const NO_DEMAND = {b: 'No clause demands anything: the protocol forbids the input. A clean exception is better than any other end.'};
+const NO_DEMAND = {b: 'No clause applies, because the protocol forbids the input. The library should raise a clean exception.'};
 
 function waiversOf(model, members) {
   const numbers = members.map(({cell, one}) => numberAt(model.markRows[cell], one)).filter((mark) => mark !== NONE);
   return [...new Set(numbers.map((mark) => model.marks[mark][2]).filter(Boolean))];
 }
 
-/** The cases of a finding, put together by exchange; a single exchange is open. */
+/** Groups the cases of a finding by exchange; a single exchange is open. */
 function byExchange(model, number, members) {
   const columns = new Map();
   for (const member of members) {

@@ -1,4 +1,4 @@
-// Puts it together: the address says which view is shown, and every change of it is drawn from the address.
+// Entry point. The address selects the view; every change of the address redraws the page.
 
 function start(model) {
   let address = readAddress(), view = null, opener = null;
@@ -7,7 +7,7 @@ function start(model) {
     try {
       history[replaces ? 'replaceState' : 'pushState'](null, '', link(changes));
     } catch {
-      location.hash = link(changes);  // a browser that keeps files from changing their history
+      location.hash = link(changes);  // some browsers forbid pages from files to change their history
     }
     draw(true);
   };
@@ -28,11 +28,11 @@ function start(model) {
 
   fill(byId('answer'), answer(model, (changes) => written({...readAddress(), ...Object.fromEntries(FILTERS.map((name) => [name, ''])), ...changes})));
   fill(byId('filters'), filterFields(model, change));
-  fill(byId('foot'), make('p', {}, 'Everything is in this file; it asks no network for anything. ', model.cut < 4000 ? `Messages longer than ${model.cut} characters are shortened here; the run file has them whole. ` : ''));
+  fill(byId('foot'), make('p', {}, 'This file is self-contained and makes no network requests. ', model.cut < 4000 ? `Messages longer than ${model.cut} characters are shortened here; the run file has the full text. ` : ''));
   byId('filters').addEventListener('submit', (event) => event.preventDefault());
 
   const whole = () => {
-    if (!view.cells.length) return [make('p', {class: 'nothing'}, 'The filters let nothing through.')];
+    if (!view.cells.length) return [make('p', {class: 'nothing'}, 'Nothing matches the filters.')];
     const alone = view.cells.length === 1 ? pairGrids(model, view, view.cells[0], link) : null;
     return [legend(model), matrix.element, alone];
   };
@@ -80,7 +80,7 @@ function start(model) {
   document.documentElement.dataset.ready = 'yes';
 }
 
-/** The field or cell that an address has open: `cell` or `cell~exchange`; nothing, if this run has no such thing. */
+/** Returns the field or cell that an address opens: `cell` or `cell~exchange`; nothing if this run does not have it. */
 function opened(model, text) {
   const cellOf = (name) => model.cells.findIndex((one) => one.name === name);
   if (!text) return null;
@@ -91,7 +91,7 @@ function opened(model, text) {
 }
 
 function failed(error) {
-  fill(byId('content'), make('p', {class: 'nothing'}, 'This browser cannot unpack the results: ', String(error), '. A browser of 2023 or later can; summary.md and junit.xml beside this page need none.'));
+  fill(byId('content'), make('p', {class: 'nothing'}, 'This browser cannot unpack the results: ', String(error), '. Use a browser of 2023 or later, or read summary.md or junit.xml.'));
   document.documentElement.dataset.ready = 'failed';
 }
 

@@ -1,16 +1,16 @@
-// The matrix: cells down, exchanges across. Only the rows in view are in the document.
+// The matrix: cells down, exchanges across. Only visible rows are in the document, to keep thousands of cells fast.
 
-/** The height of a row in pixels; the style sheet has the same. */
+/** Height of a row in pixels; must match the style sheet. */
 const ROW = 40;
-/** Rows that are kept above and below the view. */
+/** Number of rows that are kept above and below the view. */
 const MARGIN = 8;
-/** Columns from which on the name of a protocol has room above them; else it stands beside the pair. */
+/** Minimum number of columns under the name of a protocol; with fewer, the name is beside the pair. */
 const WIDE = 4;
-/** Characters from which on a cell's name is set smaller. */
+/** Length from which a cell's name uses a smaller font. */
 const LONG = 24;
 
 class Matrix {
-  /** `open(cell, column)` is called for the field that is chosen; `column` is NONE for the cell itself. */
+  /** Calls `open(cell, column)` for the selected field; `column` is NONE for the cell itself. */
   constructor(model, open) {
     this.model = model;
     this.open = open;
@@ -68,7 +68,7 @@ class Matrix {
     ];
   }
 
-  /** A line where another group begins, a fainter one where another producer does. */
+  /** Returns the class of a border: strong at a new group, faint at a new producer. */
   edge(index) {
     const {columns} = this.view, all = this.model.columns;
     if (index === 0) return 'edge';
@@ -77,7 +77,7 @@ class Matrix {
     return here.producer !== before.producer ? 'faint' : null;
   }
 
-  /** Puts the rows in view into the document and takes the others out. */
+  /** Adds the visible rows to the document and removes the others. */
   draw(every = false) {
     if (!this.view) return;
     const {cells} = this.view, {scrollTop, clientHeight} = this.element;
@@ -127,7 +127,7 @@ class Matrix {
     }, state === NONE ? '·' : [this.model.states[state][2], make('i', {}, short(counts[state])), make('b', {}, this.view.letters(cell, column, state))]);
   }
 
-  /** One wide field says why there are none. */
+  /** Makes one wide field with the reason why a cell has no results. */
   untested(index, cell) {
     const told = `not tested: ${cell.lifecycle === 'done' ? 'no results' : cell.lifecycle}`;
     return make('td', {
@@ -136,9 +136,9 @@ class Matrix {
     }, make('span', {}, make('b', {}, told), cell.reason ? `: ${cell.reason}` : ''));
   }
 
-  // -- moving about
+  // -- keyboard navigation
 
-  /** How many fields a row has beside its name. */
+  /** Returns the number of fields of a row without its name. */
   fields(row) {
     return this.view.isTested(this.view.cells[row]) ? this.view.columns.length : 1;
   }
@@ -178,7 +178,7 @@ class Matrix {
     else if (right > element.scrollLeft + element.clientWidth) element.scrollLeft = right - element.clientWidth;
   }
 
-  /** Tells the eye and the screen reader where we are. */
+  /** Marks the active field, visibly and for screen readers. */
   mark() {
     for (const field of this.body.querySelectorAll('.active')) field.classList.remove('active');
     const {row, column} = this.active;
@@ -207,23 +207,23 @@ class Matrix {
 
 const fieldId = (row, column) => `field-${row}-${column}`;
 
-/** The axes on which cells differ: what all have alike does not tell them apart. At most eight. */
+/** Returns the axes on which cells differ, at most eight. */
 function differingAxes(cells) {
   const names = [...new Set(cells.flatMap((cell) => Object.keys(cell.axes)))];
   return names.filter((name) => new Set(cells.map((cell) => cell.axes[name])).size > 1).slice(0, 8);
 }
 
-/** Four characters at most. */
+/** Formats a number with at most four characters. */
 function short(count) {
   return count < 1000 ? String(count) : `${(count / 1000).toFixed(count < 10000 ? 1 : 0)}k`;
 }
 
-/** "3 violates, 2 deviates" on one line: every state that there is, worst first. */
+/** Formats counts as "3 violates, 2 deviates", worst first. */
 function toldCounts(model, counts) {
   return model.states.map(([, word], state) => counts[state] ? `${counts[state].toLocaleString('en')} ${word}` : '').filter(Boolean).join(', ');
 }
 
-/** The same of one field, with the libraries that its cases accuse. */
+/** Formats the counts of one field, with the accused libraries. */
 function fieldText(view, cell, column) {
   const {model, width} = view, counts = view.field(cell, column);
   return model.states.map(([, word], state) => {
@@ -234,13 +234,13 @@ function fieldText(view, cell, column) {
   }).filter(Boolean).join(', ');
 }
 
-/** The versions of a cell on one line: those that were planned, else those that were found. */
+/** Formats the versions of a cell on one line: the planned ones, or else those found. */
 function versionsOf(cell) {
   const told = Object.keys(cell.axes).length ? cell.axes : cell.versions;
   return Object.entries(told).map(([name, version]) => `${name} ${version}`).join('  ');
 }
 
-/** For each way and device a table of producers by consumers, as links to the details of the fields. */
+/** Makes a table of producers by consumers for each protocol and device, with links to the details of the fields. */
 function pairGrids(model, view, cell, link) {
   const groups = new Map();
   for (const column of view.columns) {

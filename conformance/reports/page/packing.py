@@ -1,7 +1,7 @@
-"""Many rows of small numbers in few bytes: each row is told by how it differs from an earlier one.
+"""Pack many rows of small numbers: each row is encoded as its difference from an earlier one.
 
-The cells of a run differ little from their neighbours, so most of them cost a few dozen bytes before compression. The page's script
-undoes this (``data.js``); numbers are unsigned, seven bits a byte, the lowest first, the highest bit set where more follow.
+Neighbouring cells of a run differ little, so most rows take a few dozen bytes before compression. The page's script decodes them
+(``data.js``). Numbers are unsigned LEB128: seven bits a byte, the lowest first, the highest bit set if more bytes follow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from conformance.runs.ranges import stretches
 
 _LOOK_BACK = 4
-"""How many earlier rows are tried."""
+"""Number of earlier rows that are tried as the base of a row."""
 
 
 class Packer:
@@ -29,12 +29,12 @@ class Packer:
         put(value)
 
     def block(self, content: bytes) -> None:
-        """Add bytes, after their number."""
+        """Add a length and that number of bytes."""
         self.number(len(content))
         self._bytes += content
 
     def stretches(self, numbers: Sequence[int]) -> None:
-        """Add ascending numbers, as stretches without a gap: distance from the end of the last one, and length."""
+        """Add ascending numbers as ranges: the distance from the end of the previous range, and the length."""
         found = stretches(numbers)
         self.number(len(found))
         end = 0
@@ -46,8 +46,8 @@ class Packer:
     def rows(self, rows: Iterable[Mapping[int, int]]) -> None:
         """Add rows of numbers by position.
 
-        Of each: how many rows back stands the one that it is told by (0: none), how many positions differ, their distances, and for
-        each its number plus one, or 0 where it has none.
+        The encoding of a row has: the distance to its base row (0: none), the number of differing positions, their distances, and for each its
+        number plus one, or 0 if the row has none there.
         """
         last: list[Mapping[int, int]] = []
         for row in rows:
@@ -67,7 +67,7 @@ class Packer:
 
 
 def _nearest(row: Mapping[int, int], last: Sequence[Mapping[int, int]]) -> tuple[int, list[int]]:
-    """Which of the last rows differs least, and at which positions."""
+    """Return the base row that differs least, and the differing positions."""
     best, differing = 0, set(row)
     for back, other in enumerate(last, 1):
         found = {position for position, _ in row.items() ^ other.items()}

@@ -1,6 +1,6 @@
-// Everything around the matrix: the answer at the top, the filters, and the other views.
+// The summary at the top, the filters, and the views other than findings and matrix.
 
-/** The answer in one screen: findings, the gate, and as loudly everything that was not tested. */
+/** Makes the summary: findings, the gate, and, as prominently, everything that was not tested. */
 function answer(model, link) {
   const tested = model.cells.filter((cell) => cell.tested).length, {run, counts, gate} = model;
   const planned = Object.values(counts).reduce((sum, count) => sum + count, 0);
@@ -20,7 +20,7 @@ function answer(model, link) {
 
 const readable = (time) => time.replace('T', ' ').replace(/(\.\d+)?(\+00:00|Z)$/, ' UTC');
 
-/** Findings by status: broken promises, then what breaks none. */
+/** Makes tiles of findings by status: violations, then robustness findings and deviations. */
 function tiles(model, link) {
   const {v, b, d} = model.stateOf, count = (state, status) => model.findings.filter((one) => one.state === state && (!status || one.status === status)).length;
   const statuses = model.statuses.filter((status) => status === 'new' || count(v, status));
@@ -32,12 +32,12 @@ function tiles(model, link) {
 
 function tile(model, state, count, word, status, link) {
   const [letter, verdict, symbol, meaning] = model.states[state];
-  const settled = status.startsWith('fixed') || status === 'intended' ? ' settled' : '';  // there is nothing to report
+  const settled = status.startsWith('fixed') || status === 'intended' ? ' settled' : '';  // nothing to report upstream
   return make('li', {class: count ? `tile state-${letter}${settled}` : 'tile zero'}, make('a', {href: link({place: 'findings', argument: '', verdict, status, open: ''}), title: meaning},
     make('span', {class: 'figure'}, make('span', {'aria-hidden': 'true'}, symbol), ` ${count.toLocaleString('en')}`), make('span', {class: 'word'}, word)));
 }
 
-/** How many cases have a verdict, as a way to them in the matrix. */
+/** Makes the number of cases of a verdict, as a link to the matrix. */
 function caseCount(model, [letter, word, , meaning], counts, link) {
   return make('a', {href: link({place: 'matrix', argument: '', verdict: word, open: ''}), title: meaning}, sign(model, model.stateOf[letter], `${counts[letter].toLocaleString('en')} ${word}`));
 }
@@ -45,19 +45,19 @@ function caseCount(model, [letter, word, , meaning], counts, link) {
 function gateBox(gate) {
   return make('section', {class: `gate ${gate.passes ? 'passes' : 'fails'}`, 'aria-label': 'The gate'},
     make('h2', {}, gate.answer),
-    make('p', {}, gate.baseline ? `Compared with ${gate.baseline}. ` : 'Compared with no baseline. ', gate.kinds.length ? '' : 'It found nothing.'),
+    make('p', {}, gate.baseline ? `Compared with ${gate.baseline}. ` : 'Compared with no baseline. ', gate.kinds.length ? '' : 'It has no remarks.'),
     make('ul', {}, gate.kinds.map(([word, meaning, exit, count, waived]) => make('li', {class: exit && count ? 'counts' : null},
       make('b', {}, `${count.toLocaleString('en')} ${word}`), waived ? ` and ${waived.toLocaleString('en')} waived` : '', meaning ? `: ${meaning}` : ''))),
     gate.whole.length ? make('details', {open: gate.whole.length <= 8}, make('summary', {}, `${many(gate.whole.length + gate.more, 'remark')} about more than one case`),
       longList('ul', gate.whole, 20, ([word, sentence, waiver]) => make('li', {}, make('b', {}, word), ': ', quoted(sentence), waiver ? ` (waived: ${waiver})` : '')),
-      gate.more ? make('p', {}, `and ${gate.more.toLocaleString('en')} more, which the command \`gate\` tells`) : null) : null);
+      gate.more ? make('p', {}, `and ${gate.more.toLocaleString('en')} more; the command \`gate\` prints all`) : null) : null);
 }
 
-/** Everything of which this run proves nothing. */
+/** Makes the list of everything that has no verdict. */
 function untestedBox(model, counts, link) {
   const {cells, libraries} = model.untested;
   if (!cells.length && !libraries.length && !counts.u && !counts.l) {
-    return make('p', {class: 'complete'}, '✓ Everything that was planned was tested and decided.');
+    return make('p', {class: 'complete'}, '✓ Every planned case was tested and decided.');
   }
   const to = (verdict, text) => make('a', {href: link({place: 'cases', argument: '', verdict, open: ''})}, text);
   return make('section', {class: 'loud-box', 'aria-label': 'Not tested'},
@@ -66,8 +66,8 @@ function untestedBox(model, counts, link) {
       ...cells.map((reason) => [many(reason[2].length, 'cell'), ...reason]),
       ...libraries.map(([name, why, titles]) => [name, `could not be used in ${many(titles.length, 'cell')}`, why, titles]),
     ], 12, ([what, how, why, titles]) => make('li', {}, make('b', {}, what), ` ${how}`, why ? [': ', quoted(why)] : '', make('small', {}, ` (${listed(titles, 3)})`))),
-    counts.l || counts.u ? make('p', {}, counts.l ? [to('lost', many(counts.l, 'case')), ' lost: planned, and there is no outcome. '] : '',
-      counts.u ? [to('not decided', many(counts.u, 'case')), ' not decided: they ran, and the checks could not decide.'] : '') : null,
+    counts.l || counts.u ? make('p', {}, counts.l ? [to('lost', many(counts.l, 'case')), ' lost: planned, but without a result. '] : '',
+      counts.u ? [to('not decided', many(counts.u, 'case')), ' not decided: they ran, but their checks were inconclusive.'] : '') : null,
     cells.length ? make('p', {}, make('a', {href: link({place: 'matrix', argument: '', verdict: UNTESTED, open: ''})}, 'These cells in the matrix')) : null);
 }
 
@@ -80,13 +80,13 @@ function tabs(model, address, link) {
   }, name));
 }
 
-/** The view that a place belongs to. */
+/** Returns the view of a place. */
 const tabOf = ({place}) => ({finding: 'findings', invariant: 'invariants'}[place] || place);
 
-/** Filters that only some views show, unless they are set. */
+/** Filters that only some views show, except when they are set. */
 const ONLY_IN = {accused: ['findings', 'matrix'], status: ['findings'], exchange: ['matrix', 'cases', 'invariants'], family: ['matrix', 'cases', 'invariants'], order: ['matrix']};
 
-/** The fields of the filters; `change(name, value, isTyping)` is called for each edit. */
+/** Makes the filter fields, which call `change(name, value, isTyping)` for each edit. */
 function filterFields(model, change) {
   const {columns, cases} = model;
   const choice = (name, label, every, values, told = values) => make('label', {}, make('span', {}, label),
@@ -102,7 +102,7 @@ function filterFields(model, change) {
     make('label', {class: 'wide'}, make('span', {}, 'Search'),
       make('input', {type: 'search', name: 'text', placeholder: 'finding, case, cell, version, message …', autocomplete: 'off', spellcheck: 'false', oninput: (event) => change('text', event.target.value, true)})),
     model.gate && model.gate.baseline ? make('label', {class: 'check'}, make('input', {type: 'checkbox', name: 'changed', onchange: (event) => change('changed', event.target.checked ? '1' : '', false)}),
-      make('span', {}, 'only what changed')) : null,
+      make('span', {}, 'only changes')) : null,
     make('label', {}, make('span', {}, 'Order of cells'), make('select', {name: 'order', onchange: (event) => change('order', event.target.value, false)},
       make('option', {value: ''}, 'by name'), make('option', {value: 'worst'}, 'worst first'))),
     make('button', {type: 'button', class: 'fold', 'aria-expanded': 'false', onclick: (event) => unfold(event.target)}, 'Filters'),
@@ -110,12 +110,12 @@ function filterFields(model, change) {
   ];
 }
 
-/** On a narrow screen the filters beside the search come and go with a button. */
+/** Toggles the filters on a narrow screen, where only the search is always shown. */
 function unfold(button) {
   button.setAttribute('aria-expanded', String(button.form.classList.toggle('unfolded')));
 }
 
-/** Puts the address into the fields. */
+/** Sets the filter fields from the address. */
 function showFilters(form, address) {
   for (const name of [...FILTERS, 'order']) {
     const field = form.elements[name];
@@ -127,7 +127,7 @@ function showFilters(form, address) {
   form.classList.toggle('filtering', isFiltered(address));
 }
 
-/** The extent of what the filters leave, in a sentence. */
+/** Formats the number of entries that match the filters. */
 function leftText(view, address) {
   if (tabOf(address) === 'findings') return findingsLeft(view);
   const sum = new Int32Array(view.width);
@@ -139,26 +139,26 @@ function leftText(view, address) {
 function findingsLeft(view) {
   const members = view.byFinding(), all = view.model.findings.length;
   const results = [...members.values()].reduce((sum, found) => sum + found.length, 0);
-  return `${members.size === all ? many(all, 'finding') : `${members.size.toLocaleString('en')} of ${many(all, 'finding')}`}, ${many(results, 'result')} behind them`;
+  return `${members.size === all ? many(all, 'finding') : `${members.size.toLocaleString('en')} of ${many(all, 'finding')}`}, ${many(results, 'result')}`;
 }
 
 function legend(model) {
   const entries = model.states.filter(([letter]) => letter !== 'g' || model.gate);
   return make('ul', {class: 'legend', 'aria-label': 'Legend'},
     entries.map(([, word, , meaning], state) => make('li', {title: meaning}, sign(model, model.states.indexOf(entries[state])), make('small', {}, ` ${meaning}`))),
-    make('li', {}, make('span', {class: 'sign none'}, '· not tested'), make('small', {}, ' the cell does not have this pair')),
-    make('li', {class: 'how'}, 'A field shows its worst verdict, how many cases have it, and which side they accuse: ', make('b', {}, 'p'), ' the producer, ', make('b', {}, 'c'), ' the consumer, ', make('b', {}, 'b'), ' both; without a letter neither, or not known. Choose a field to see its cases.'));
+    make('li', {}, make('span', {class: 'sign none'}, '· not tested'), make('small', {}, ' the cell has no case of this pair')),
+    make('li', {class: 'how'}, 'A field shows its worst verdict, the number of cases with it, and the accused side: ', make('b', {}, 'p'), ' producer, ', make('b', {}, 'c'), ' consumer, ', make('b', {}, 'b'), ' both; no letter: neither, or unknown. Select a field to see its cases.'));
 }
 
 // -- calls
 
-/** The tables of calls of the cells that the filters leave: calls down, producers across. */
+/** Makes the tables of calls of the cells that match the filters: calls down, producers across. */
 function callTables(model, view) {
   const left = new Set(view.cells.map((cell) => model.cells[cell].title));
   const found = model.calls.filter(([titles]) => titles.some((title) => left.has(title)));
-  if (!found.length) return [make('p', {class: 'nothing'}, 'No cell that the filters leave has a table of calls.')];
+  if (!found.length) return [make('p', {class: 'nothing'}, 'No cell that matches the filters has a table of calls.')];
   return [
-    make('p', {class: 'hint'}, 'A public call gets an array of another library as it is. The tables show what becomes of it; cells in which that is alike share them.'),
+    make('p', {class: 'hint'}, 'Each public call receives an array of another library directly. The tables show the result. Cells with equal results share a table.'),
     make('ul', {class: 'legend', 'aria-label': 'Words of the tables'}, model.callsLegend.map((told) => make('li', {}, make('small', {}, told)))),
     found.map(([titles, device, producers, rows]) => make('section', {class: 'family'}, make('h2', {}, `Arrays on ${device}`), make('p', {}, listed(titles, 5)),
       make('div', {class: 'scrolls', tabindex: '0', role: 'region', 'aria-label': `Calls by producer on ${device}`}, make('table', {class: 'plain calls'},
@@ -167,7 +167,7 @@ function callTables(model, view) {
   ];
 }
 
-// -- cases that accuse nobody
+// -- cases without an accused library
 
 function otherCases(model, view, link) {
   const {stateOf} = model, isOpen = (state) => state === stateOf.u || state === stateOf.l;
@@ -176,16 +176,16 @@ function otherCases(model, view, link) {
     for (const cell of view.cells) for (const told of view.telling(cell)) if (isTold(told)) yield told;
   };
   const kinds = kindsOf(model, found());
-  if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'No case that accuses nobody fits the filters.' : 'Every case that was planned is decided.')];
+  if (!kinds.length) return [make('p', {class: 'nothing'}, isFiltered(view.address) ? 'No case without an accused library matches the filters.' : 'Every planned case is decided.')];
   return [
-    make('p', {class: 'hint'}, 'Cases that accuse nobody; those of one rule that end in the same words are told once. Not decided and lost cases are here; choose the verdict refused or observed above to see those instead.'),
+    make('p', {class: 'hint'}, 'Cases without an accused library, grouped by rule and reason. By default these are the not decided and lost cases; select the verdict refused or observed above to see those.'),
     kindsTold(model, kinds, link),
   ];
 }
 
 const kindsTold = (model, kinds, link) => longList('div', kinds, 60, (kind) => kindBox(model, kind, placeText(model, kind), false, link));
 
-/** Where a kind shows: which libraries, and in how many cells. */
+/** Formats the libraries of a kind and its number of cells. */
 function placeText(model, kind) {
   const groups = new Map();
   for (const one of new Set(kind.members.map((member) => member.one))) {
@@ -201,7 +201,7 @@ function placeText(model, kind) {
 
 const UNKNOWN = 'This version of the suite does not know this rule.';
 
-/** The counts of each invariant under the filters. */
+/** Counts the cases of each invariant that match the filters. */
 function countsByInvariant(model, view) {
   const counts = new Map(Object.keys(model.invariants).map((id) => [id, new Int32Array(view.width)]));
   const conforms = model.stateOf.c, planned = new Map();
@@ -213,7 +213,7 @@ function countsByInvariant(model, view) {
   return counts;
 }
 
-/** Notes that a cell has a plan, and takes off what did not conform in it. */
+/** Counts a cell's plan as conforming, and subtracts the cases that did not conform. */
 function addPlanned(model, view, cell, planned) {
   const key = `${model.cells[cell].plan}/${view.cellWords[cell]}`;
   if (!planned.has(key)) planned.set(key, {cells: 0, plan: model.cells[cell].plan, words: view.cellWords[cell], less: new Map()});
@@ -237,7 +237,7 @@ function rules(model, view, link) {
     if (!families.has(family)) families.set(family, []);
     families.get(family).push([id, found]);
   }
-  if (!families.size) return [make('p', {class: 'nothing'}, 'The filters let nothing through.')];
+  if (!families.size) return [make('p', {class: 'nothing'}, 'Nothing matches the filters.')];
   return [...families].map(([family, members]) => make('section', {class: 'family'}, make('h2', {}, family),
     make('ul', {class: 'rules'}, members.map(([id, found]) => make('li', {},
       make('a', {href: link({place: 'invariant', argument: id, open: ''})}, make('b', {}, id)),
@@ -248,7 +248,7 @@ function rules(model, view, link) {
 const signs = (model, counts) => make('span', {class: 'signs'}, model.states.map((_, state) => counts[state]
   ? [sign(model, state, counts[state].toLocaleString('en')), make('span', {class: 'unseen'}, ` ${model.states[state][1]}, `)] : null));
 
-/** One rule: what it asks for, why, and where it is broken. */
+/** Makes one rule: its statement, its explanation, and its failures. */
 function rule(model, view, id, link) {
   const told = model.invariants[id];
   if (!told) return [make('h2', {}, id), make('p', {class: 'nothing'}, 'This run has no such rule.')];
@@ -262,14 +262,14 @@ function rule(model, view, id, link) {
     terms([['Why', details && prose(details)], ['Level', level && `${level}: ${LEVELS[level] || ''}`], ['Clauses', clauseList(model, clauses)]]),
     signs(model, countsByInvariant(model, view).get(id)),
     make('p', {}, make('a', {href: link({place: 'matrix', argument: '', text: id, open: ''})}, 'Show it in the matrix')),
-    make('h3', {}, 'Where it does not conform'),
-    kinds.length ? [whereTable(model, found), kindsTold(model, kinds, link)] : make('p', {class: 'nothing'}, 'Nowhere, as far as cells were tested and the filters let them through.'),
+    make('h3', {}, 'Cases that do not conform'),
+    kinds.length ? [whereTable(model, found), kindsTold(model, kinds, link)] : make('p', {class: 'nothing'}, 'None in the tested cells that match the filters.'),
   ];
 }
 
-const LEVELS = {must: 'breaking it is a violation', should: 'breaking it is a deviation', observed: 'recorded only, no clause demands it'};
+const LEVELS = {must: 'breaking it is a violation', should: 'breaking it is a deviation', observed: 'informational: no clause applies'};
 
-/** Exchanges down, verdicts across, and how many cells are concerned. */
+/** Makes a table of exchanges by verdicts, with the cells concerned. */
 function whereTable(model, found) {
   const columns = new Map();
   for (const {cell, one, state} of found) {

@@ -1,10 +1,10 @@
-// The address says which place is shown under which filters; the counts follow from them.
+// The address holds the view and its filters; this module computes the counts from them.
 
 const PLACES = ['findings', 'finding', 'matrix', 'calls', 'cases', 'invariants', 'invariant'];
 const FILTERS = ['accused', 'status', 'library', 'exchange', 'family', 'verdict', 'text', 'changed'];
 const UNTESTED = 'not tested';
 
-/** The address's fragment, `#/place/argument?filter=value`, as data. */
+/** Parses the fragment of the address, `#/place/argument?filter=value`. */
 function readAddress() {
   const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [place, ...rest] = path.split('/').map(decoded);
@@ -36,8 +36,8 @@ const isFiltered = (address) => FILTERS.some((name) => address[name]);
 /**
  * The counts of each cell, exchange and state under the filters of an address.
  *
- * The text filter looks for its words in the cell, in the case with its statement, in the evidence and in the finding; each word has to be in
- * one of them. `counts[cell]` holds, for each column, the number of cases in each state; a cell that is filtered out has none.
+ * The text filter searches the cell, the case with its statement, the evidence and the finding; each word must occur in one of them.
+ * `counts[cell]` holds, for each column, the number of cases in each state; a cell that is filtered out has none.
  */
 class View {
   constructor(model, address) {
@@ -62,7 +62,7 @@ class View {
     this.columns = this.shownColumns();
   }
 
-  /** Which words are in a text, as bits. */
+  /** Returns the search words that a text contains, as bits. */
   found(text) {
     let bits = 0;
     if (this.words.length) {
@@ -72,7 +72,7 @@ class View {
     return bits;
   }
 
-  /** For each case the words that are in it, or NONE where another filter takes it out. */
+  /** Returns, for each case, the search words that it contains, or NONE if another filter excludes it. */
   ofCases() {
     const {library, family, exchange} = this.address;
     const statements = new Map();
@@ -115,7 +115,7 @@ class View {
     return counts;
   }
 
-  /** The cases of a cell that differ from the baseline, each with its state now. */
+  /** Returns the cases of a cell that differ from the baseline, with their states now. */
   *changedCases(cell) {
     const {model} = this;
     const {positions, numbers} = model.markRows[cell];
@@ -134,7 +134,7 @@ class View {
     return this.sets.get(plan).has(one);
   }
 
-  /** Whether a case of a cell passes all filters; `value` is NONE for one that conforms. */
+  /** Returns whether a case of a cell matches all filters; `value` is NONE for one that conforms. */
   passes(cell, one, value, state = this.model.values[value].state) {
     if (this.caseWords[one] === NONE || (this.wanted >= 0 && state !== this.wanted)) return false;
     if (!this.asksFinding && !this.words.length) return true;
@@ -144,7 +144,7 @@ class View {
     return (this.cellWords[cell] | this.caseWords[one] | seen) === this.all;
   }
 
-  /** How many cases of a plan pass as they stand, whatever became of them: by column, and which. */
+  /** Returns the cases of a plan that match all filters except those on results, and their number by column. */
   plannedIn(plan, words) {
     const key = `${plan}/${words}`;
     if (!this.planned.has(key)) {
@@ -163,7 +163,7 @@ class View {
     return this.model.cells[cell].tested;
   }
 
-  /** Cells without results stay, so that no filter makes them forgotten, unless it asks for something that they cannot have. */
+  /** Keeps cells without results, so that no filter hides them, unless it selects a property that they cannot have. */
   isCellShown(cell) {
     if (this.counts[cell].some(Boolean)) return true;
     if (this.onlyUntested) return isTroubled(this.model.cells[cell]) || Object.keys(this.model.cells[cell].absent).length > 0;
@@ -171,7 +171,7 @@ class View {
     return !this.isTested(cell) && !asks && this.cellWords[cell] === this.all;
   }
 
-  /** Cells without results first, then those with the most violations, deviations, … */
+  /** Sorts cells without results first, then by the number of violations, deviations, … */
   sortByBadness() {
     const sums = new Map(this.cells.map((cell) => {
       const sum = new Float64Array(this.width);
@@ -182,7 +182,7 @@ class View {
     this.cells.sort((a, b) => untested(b) - untested(a) || compared(sums.get(b), sums.get(a)) || a - b);
   }
 
-  /** The columns that any cell has something in; all that pass, if none has. */
+  /** Returns the columns with cases in any cell; if there are none, all that match the filters. */
   shownColumns() {
     const some = new Uint8Array(this.model.columns.length);
     for (const cell of this.cells) {
@@ -195,12 +195,12 @@ class View {
     return this.model.columns.map((_, index) => index).filter((index) => some[index] || (!any && !isFiltered(this.address)));
   }
 
-  /** The counts of one field, by state. */
+  /** Returns the counts of one field by state. */
   field(cell, column) {
     return this.counts[cell].subarray(column * this.width, (column + 1) * this.width);
   }
 
-  /** Who is accused in the fields of a cell: for each column and state the letters of sides and the names of libraries. */
+  /** Returns the accused of each field of a cell: side letters and library names by column and state. */
   accused(cell) {
     this.accusations = this.accusations || new Map();
     if (!this.accusations.has(cell)) this.accusations.set(cell, this.accusedIn(cell));
@@ -219,13 +219,13 @@ class View {
     return found;
   }
 
-  /** The letters of the sides that are accused in a field's cases of one state. */
+  /** Returns the letters of the accused sides of a field's cases of one state. */
   letters(cell, column, state) {
     const found = this.accused(cell).get(column * this.width + state);
     return found ? [...found.letters].sort().join('') : '';
   }
 
-  /** The findings that pass, each with its cases that do: `{cell, one, state, value}`. */
+  /** Returns the findings that match the filters, each with its matching cases: `{cell, one, state, value}`. */
   byFinding() {
     if (!this.members) {
       this.members = new Map();
@@ -241,8 +241,8 @@ class View {
   }
 
   /**
-   * The cases of a cell that pass and have something to tell: `{cell, one, state, value}`. They did not conform, or, where what changed is
-   * asked for, may conform now (`value` is NONE).
+   * Yields the cases of a cell that match the filters and did not conform: `{cell, one, state, value}`. With the filter for changes, also
+   * cases that conform now (`value` is NONE).
    */
   *telling(cell) {
     if (this.onlyUntested) return;
@@ -258,13 +258,13 @@ class View {
   }
 }
 
-/** The sign of the first difference of two rows of numbers. */
+/** Compares two rows of numbers lexicographically. */
 function compared(a, b) {
   const at = a.findIndex((number, index) => number !== b[index]);
   return at < 0 ? 0 : a[at] - b[at];
 }
 
-/** Whether a cell did not come to its end with results. */
+/** Returns whether a cell is unfinished or without results. */
 const isTroubled = (cell) => cell.lifecycle !== 'done' || !cell.tested;
 
 function cellText(cell) {
@@ -280,14 +280,14 @@ function findingText(finding) {
   return [finding.id, finding.sentence, finding.told, finding.ended, finding.since].join(' ');
 }
 
-/** The one sign of a field: the worst of its states, or NONE where the cell does not have the pair. */
+/** Returns the worst state of a field, or NONE if the cell has no case of the pair. */
 function worst(model, counts) {
   const {v, b, d, u, l, g, c, r, o} = model.stateOf;
   const state = [v, b, d, u, l, g, c, r, o].find((one) => counts[one]);
   return state === undefined ? NONE : state;
 }
 
-/** How many violations of each cell and column a waiver covers. */
+/** Counts the waived violations of each cell and column. */
 function waivedViolations(model) {
   const covers = model.marks.map(([, , waiver]) => Boolean(waiver));
   return model.cells.map((_, cell) => {

@@ -1,4 +1,4 @@
-"""Readable scripts, written by hand: a module for each class of cases in which libraries are known to be wrong."""
+"""Hand-written scripts: a module for each class of cases in which libraries are known to fail."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..text import without_unused
 
 @dataclass(frozen=True)
 class Readable:
-    """A script without its head. ``how`` says in words what it does."""
+    """A script without its head. ``how`` describes in words what it does."""
 
     how: str
     code: str
 
 
 Template = Callable[[Case], "Readable | None"]
-"""Writes the script of a case, or answers ``None`` for one that it does not cover."""
+"""Returns the script of a case, or ``None`` if it does not cover the case."""
 
 _registered: dict[str, Template] = {}
 
@@ -41,7 +41,7 @@ def template(*invariants: str) -> Callable[[Template], Template]:
 
 
 def readable(case: Case) -> Readable | None:
-    """The readable script of a case, ``None`` if there is no template for it."""
+    """Return the hand-written script of a case; ``None`` if there is no template for it."""
     write = _all().get(case.invariant)
     found = write(case) if write else None
     return found and replace(found, code=without_unused(found.code))

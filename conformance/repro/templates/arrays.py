@@ -1,4 +1,4 @@
-"""How each library makes an array, shows it, takes one, and tells what it has: the plain calls of its users."""
+"""Expressions by library: create an array, export it, import one, and read its address and elements, as users write them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Shown:
 
 
 def made(library: str, form: Layout, dtype: str, device: str) -> str | None:
-    """An expression for an array that counts up in its block, and is a view of it; ``None`` where this knows none."""
+    """Return an expression for a view of a counting array; ``None`` if the library cannot make it."""
     count = form.elements
     if library == "torch":
         place = "cuda" if device == "cuda" else "cpu"
@@ -40,7 +40,7 @@ def made(library: str, form: Layout, dtype: str, device: str) -> str | None:
     if library == "jax" and form.steps:
         return None
     if library == "numpy" and any(isinstance(step, Broadcast) for step in form.steps):
-        return None  # NumPy's are read-only
+        return None  # NumPy's broadcast arrays are read-only
     text = f"{base}.reshape{form.base!r}" if len(form.base) != 1 else base
     for step in form.steps:
         text = _stepped(library, text, step)
@@ -48,7 +48,7 @@ def made(library: str, form: Layout, dtype: str, device: str) -> str | None:
 
 
 def with_numpy(case: Case) -> tuple[str, ...]:
-    """NumPy, where the producer's array is made by it."""
+    """Return NumPy if the producer's array is made with it."""
     return ("numpy",) if case.producer in ("pycuda", "cuda_python") else ()
 
 
@@ -74,12 +74,12 @@ def _key(key: slice | int) -> str:
 
 
 def counted(form: Layout) -> list[int]:
-    """The elements of such an array in row-major order."""
+    """Return the elements of such an array in row-major order."""
     return list(offsets(form.view))
 
 
 def taken(library: str, protocol: str, what: str) -> str | None:
-    """An expression for the import of ``what``; ``None`` where this knows none."""
+    """Return an expression for the import of ``what``; ``None`` if the pair of library and protocol is not covered."""
     calls = {
         ("numpy", "dlpack"): "numpy.from_dlpack({})",
         ("torch", "dlpack"): "torch.from_dlpack({})",
@@ -101,7 +101,7 @@ ADDRESS = {
     "cupy": "{}.data.ptr",
     "cvcuda": '{}.cuda().__cuda_array_interface__["data"][0]',
 }
-"""Where element 0 lies."""
+"""Expressions for the address of element 0."""
 
 VALUES = {
     "numpy": "{}.ravel().tolist()",
@@ -109,4 +109,4 @@ VALUES = {
     "jax": "jax.numpy.ravel({}).tolist()",
     "cupy": "{}.ravel().tolist()",
 }
-"""The elements in row-major order."""
+"""Expressions for the elements in row-major order."""

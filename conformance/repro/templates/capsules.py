@@ -1,4 +1,4 @@
-"""DLPack by ctypes, as little of it as a script needs: reading a capsule, and making one."""
+"""Minimal DLPack by ctypes: read a capsule, and make one."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Exporter:
         return «device»
 '''
 ASKED = "max_version is not None and max_version[0] >= 1"
-"""A consumer that can take a versioned capsule says so."""
+"""Condition of a producer: the consumer accepts versioned capsules."""
 LEGACY = "False"
 
 MEMORY = """
@@ -92,7 +92,7 @@ FLOATS = "(ctypes.c_float * «count»)(*range(«count»))"
 
 
 def allocated(place: str, content: str) -> str:
-    """Memory of the script's own with this content, an expression of ctypes; ``address`` is where it lies."""
+    """Return statements for a block of memory with this content, a ctypes expression; ``address`` is its address."""
     return fill(_MEMORIES[place], content=content)
 
 
@@ -113,7 +113,7 @@ def exporter(
     versioned: str = ASKED,
     deleter: str = "nothing",
 ) -> str:
-    """The structs, the memory, and a class that exports it: flawless but for what is asked for."""
+    """Return the structs, the memory, and a class that exports it, correct except for the requested defect."""
     sizes = tuple(view.shape if shape is None else shape)
     steps = tuple(view.strides if strides is None else strides)
     described = fill(

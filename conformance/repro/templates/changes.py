@@ -1,4 +1,4 @@
-"""An array that is changed while its import lives, and an import whose memory is used for something else."""
+"""Arrays that change while their import is alive, and imports whose memory is reused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ found = "a tensor that was made later lies in it" if inside else "the same eleme
 
 @template("source.export-kept")
 def export_kept(case: Case) -> Readable | None:
-    """PyTorch, on the host and on a GPU."""
+    """Return the script for PyTorch, on the host and on a GPU."""
     device = case.device.value
     change = _CHANGES.get(case.option("change"))
     if case.producer != "torch" or case.protocol != "dlpack" or change is None or device not in _NOW:
@@ -114,7 +114,7 @@ x[...] = numpy.arange(12).reshape(3, 4)
 
 @template("source.copy-reused")
 def copy_reused(case: Case) -> Readable | None:
-    """JAX, which gives memory away by donation."""
+    """Return the script for JAX, which reuses donated memory."""
     if case.consumer != "jax" or case.option("reuse") != "donate" or case.option("copy") != "true":
         return None
     producer = "numpy" if case.producer == "reference" else case.producer

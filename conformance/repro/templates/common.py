@@ -1,4 +1,4 @@
-"""What many scripts have in common: how they begin and end, and what each library calls the same things."""
+"""Parts common to many scripts: beginning, end, and the expressions of each library."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ sys.exit(0 if «right» else 1)
 
 @dataclass(frozen=True)
 class Words:
-    """What a library is called in a script: its imports, a statement that only works where it can be used, its versions."""
+    """How a script names a library: its imports, a statement that fails where the library is unusable, its versions."""
 
     imports: str
     host: str
@@ -90,7 +90,7 @@ DRIVER = Words(
     "nvidia.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)\nnvidia.cuCtxSetCurrent(context)",
     "",
 )
-"""The driver itself, for what stands in for another library."""
+"""The CUDA driver by ctypes, for the parts that the script does itself."""
 
 
 _VIEWS = "from cuda.core.utils import StridedMemoryView"
@@ -110,11 +110,11 @@ def start(
     views: bool | None = None,
     instead: Mapping[str, Words] | None = None,
 ) -> str:
-    """How a script begins: what it imports, what ends it with 2, the versions.
+    """Return the beginning of a script: imports, the check for unusable libraries (exit code 2), the versions.
 
-    ``also`` are libraries beside the case's own, ``standard`` modules of the standard library; ``driver`` asks for the CUDA driver;
-    ``dies`` has another process look on; with ``streams`` their order is looked at; ``views`` imports the class
-    by which CUDA Python describes an array (by default where it is the consumer); ``instead`` are other words for a library.
+    ``also`` are libraries besides the case's own, ``standard`` modules of the standard library. ``driver`` adds the CUDA driver. ``dies`` runs
+    the case in a subprocess. ``streams`` adds the helpers for stream order. ``views`` imports CUDA Python's array view class (default: if it is
+    the consumer). ``instead`` replaces the expressions of a library.
     """
     known = {**WORDS, **(instead or {})}
     names = [n for n in dict.fromkeys((case.producer, case.consumer, *also)) if n in known]
@@ -158,12 +158,12 @@ _COPIES = {
 
 
 def peek(case: Case) -> str:
-    """A function that reads memory; on CUDA it needs the driver."""
+    """Return a function that reads memory. On CUDA it needs the driver."""
     return fill(PEEK, copy=_COPIES[case.device.value])
 
 
 def joined(*pieces: str) -> str:
-    """Pieces of a script, apart as PEP 8 has it; empty ones are left out."""
+    """Join the parts of a script with the blank lines of PEP 8; empty parts are omitted."""
     lines: list[str] = []
     for piece in pieces:
         block = piece.strip("\n").split("\n")

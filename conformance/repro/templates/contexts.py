@@ -1,4 +1,4 @@
-"""PyCUDA in a context of its own, and another library in the primary one."""
+"""PyCUDA in a CUDA context of its own, and another library in the primary context."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def handed_over(seconds, synchronise=False):
 
 @template("crossing.contexts")
 def contexts(case: Case) -> Readable | None:
-    """The dictionary names the stream, as PyCUDA's user can have it."""
+    """Return the script. The dictionary names the stream, as a user of PyCUDA can write it."""
     if (case.producer, case.consumer, case.option("published")) != ("pycuda", "torch", "stream"):
         return None
     code = joined(

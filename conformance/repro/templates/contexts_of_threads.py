@@ -1,4 +1,4 @@
-"""CV-CUDA's stream contexts from 0.18 on: of one thread, left in order, with a default that nobody assigns."""
+"""CV-CUDA's stream contexts since 0.18: per thread, left in reverse order, with a read-only default."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ unchanged = cvcuda.Stream.default.handle == before
 
 @template("stream-claim.thread-contexts")
 def threads(case: Case) -> Readable:
-    """Two threads, one of them in a context."""
+    """Return a script with two threads, one of them in a stream context."""
     end = fill(END, expected="expected", seen="seen", right="seen == expected")
     return Readable(
         "Enters a stream context in each of two threads.", joined(start(case, standard=("threading",)), _THREADS, end)
@@ -71,7 +71,7 @@ def threads(case: Case) -> Readable:
 
 @template("stream-claim.contexts-left")
 def left(case: Case) -> Readable:
-    """Before the inner one, or in another thread."""
+    """Return a script that leaves the outer context before the inner one, or in another thread."""
     how = case.option("left")
     end = fill(END, expected='"RuntimeError"', seen="seen", right="raised and isinstance(raised[0], RuntimeError)")
     standard = ("threading",) if how == "elsewhere" else ()
@@ -84,7 +84,7 @@ def left(case: Case) -> Readable:
 
 @template("stream-claim.default-read-only")
 def assigned(case: Case) -> Readable:
-    """One statement."""
+    """Return a script of one statement."""
     end = fill(
         END,
         expected='"an exception, and the same default stream"',

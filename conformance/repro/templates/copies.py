@@ -1,4 +1,4 @@
-"""``copy=True``: memory of its own."""
+"""Scripts for ``copy=True``, which must return new memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ except Exception as error:
 
 @template("pointer.copy-true")
 def copy_true(case: Case) -> Readable | None:
-    """Of a plain array: no library has a reason to refuse it, or to share."""
+    """Return the script for a plain array, for which no library has a reason to refuse the copy or to share."""
     if case.option("layout") != "c-order" or case.consumer not in ("numpy", "torch", "jax", "reference"):
         return None
     own = case.producer == "reference"

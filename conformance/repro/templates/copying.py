@@ -1,4 +1,4 @@
-"""``copy=True`` and a stream: on which one the copy is made."""
+"""Scripts for ``copy=True`` with a stream: the stream on which the copy runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ told = ("does not wait" if elsewhere else "waits", "is" if on_return else "is no
 
 @template("flight.copy-on-stream")
 def copy_on_stream(case: Case) -> Readable | None:
-    """PyTorch, whose current stream is another than the one that is named."""
+    """Return the script for PyTorch with a current stream other than the named one."""
     if case.producer != "torch" or case.device.value != "cuda":
         return None
     code = joined(

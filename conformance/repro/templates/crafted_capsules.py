@@ -1,4 +1,4 @@
-"""Capsules made to measure for a consumer: without strides, without deleter, of a version or with numbers that there are not."""
+"""Crafted capsules for a consumer: without strides, without deleter, or with invalid versions or numbers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ if not x.versioned:
 
 @template("layout.null-strides")
 def null_strides(case: Case) -> Readable | None:
-    """A packed array: importers keep accepting capsules that leave its strides out."""
+    """Return the script for a packed array. Consumers must accept a capsule without strides."""
     form = layout(case.option("layout"))
     call = taken(case.consumer, "dlpack", "x")
     if form.name.startswith("empty") or call is None:
@@ -112,7 +112,7 @@ _AS_IT_IS = "tuple(y.shape) == {shape} and all((s - t) * 4 % 2**64 == 0 for s, t
 
 @template("layout.impossible")
 def impossible(case: Case) -> Readable | None:
-    """A refusal is right; so is a description of what the capsule says, where an array could have it."""
+    """Return the script. A refusal is correct; so is an import that describes the capsule's values, if an array can have them."""
     if case.consumer != "torch":
         return None
     told, override = _IMPOSSIBLE[case.option("capsule")]
@@ -135,7 +135,7 @@ _UNKNOWN = {"bfloat-32": (DLCode.BFLOAT, 32), "bool-32": (DLCode.BOOL, 32)}
 
 @template("dtype.unknown")
 def unknown_type(case: Case) -> Readable | None:
-    """A width that the type code does not have."""
+    """Return the script for a width that the type code does not have."""
     found = _UNKNOWN.get(case.option("elements"))
     if found is None or case.consumer not in _TYPES:
         return None
@@ -163,7 +163,7 @@ def unknown_type(case: Case) -> Readable | None:
 
 @template("negotiation.foreign-major")
 def foreign_major(case: Case) -> Readable | None:
-    """What lies behind the version of such a struct nobody knows; here it is as in version 1."""
+    """Return the script. The layout after the version field is unknown; the script uses that of version 1."""
     if case.option("content") != "plain" or _call(case) is None:
         return None
     code = joined(
@@ -192,7 +192,7 @@ gc.collect()
 
 @template("lifetime.null-deleter")
 def null_deleter(case: Case) -> Readable | None:
-    """A deleter may be NULL: then there is nothing to call."""
+    """Return the script. The deleter may be NULL; then the consumer must not call it."""
     if case.consumer not in VALUES:
         return None
     legacy = case.option("struct") == "legacy"

@@ -1,4 +1,4 @@
-"""What stands in ``__cuda_array_interface__``: an address where there are no elements, and dictionaries that are malformed."""
+"""Content of ``__cuda_array_interface__``: addresses of empty arrays, and malformed dictionaries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ cvcuda.Tensor(«ones», cvcuda.Type.F32, rowalign=1)  # and freed: its buffer li
 
 @template("cai.empty-address", "layout.empty-export")
 def empty(case: Case) -> Readable | None:
-    """Arrays without elements, however they came to have none."""
+    """Return the script for arrays without elements, made in different ways."""
     form = layout(case.option("layout"))
     if case.protocol != "cai":
         return None
@@ -76,7 +76,7 @@ for x in arrays:
 
 @template("cai.malformed")
 def malformed(case: Case) -> Readable | None:
-    """Too few strides: which array is meant cannot be told."""
+    """Return the script for a dictionary with too few strides, which does not define an array."""
     if case.option("dictionary") != "strides-short" or case.consumer != "cvcuda":
         return None
     code = joined(

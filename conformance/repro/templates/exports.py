@@ -1,4 +1,4 @@
-"""What a producer's capsule says, and which arguments of ``__dlpack__`` it takes."""
+"""Scripts for a producer's capsule, and for the arguments of ``__dlpack__``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VIEW = _BUFFER + 'x = StridedMemoryView.from_buffer(buffer, (3, 4), dtype=numpy
 
 
 def _plain(case: Case, dtype: str = "float32") -> str | None:
-    """Statements that make ``x``, a packed array of the producer's own, as an object with ``__dlpack__``."""
+    """Return statements that make ``x``, a packed array of the producer, as an object with ``__dlpack__``."""
     if case.producer == "cvcuda":
         return f"x = {_CVCUDA}.cuda()" if dtype == "float32" else None
     if case.producer == "cuda_python":
@@ -44,7 +44,7 @@ _KEYWORDS = {"true": ", copy=True", "default": "", "false": ", copy=False", "to-
 
 @template("negotiation.copied-flag")
 def copied_flag(case: Case) -> Readable | None:
-    """IS_COPIED against the addresses."""
+    """Return the script that compares IS_COPIED with the addresses."""
     make = _plain(case, case.option("dtype"))
     if make is None or case.producer not in ("torch", "numpy", "cupy"):
         return None
@@ -79,7 +79,7 @@ except Exception as error:
 
 
 def _argument(case: Case, argument: str, how: str) -> Readable | None:
-    """An argument that has to be taken."""
+    """Return the script for an argument that the producer must accept."""
     make = _plain(case)
     if make is None:
         return None
@@ -93,7 +93,7 @@ def _argument(case: Case, argument: str, how: str) -> Readable | None:
 
 @template("negotiation.device-argument")
 def device_argument(case: Case) -> Readable | None:
-    """The array's own device."""
+    """Return the script for the array's own device."""
     if case.option("asked") != "own":
         return None
     return _argument(case, "dl_device=x.__dlpack_device__()", "Asks for a capsule on the device where the array is.")
@@ -101,7 +101,7 @@ def device_argument(case: Case) -> Readable | None:
 
 @template("negotiation.cuda-stream")
 def cuda_stream(case: Case) -> Readable | None:
-    """The one argument that every producer has to take."""
+    """Return the script for the one argument that every producer must accept."""
     if case.option("stream") != "none":
         return None
     return _argument(
@@ -122,7 +122,7 @@ except Exception as error:
 
 @template("negotiation.negative-stream")
 def negative_stream(case: Case) -> Readable | None:
-    """-2 is no stream."""
+    """Return the script for stream -2, which is invalid."""
     make = _plain(case)
     if make is None:
         return None
@@ -152,7 +152,7 @@ if not torch.cuda.is_available():
 
 @template("device.own-memory-kind")
 def pinned(case: Case) -> Readable | None:
-    """PyTorch's pinned memory, which is the host's (DLPack's device type 3)."""
+    """Return the script for PyTorch's pinned memory, which is host memory (DLPack device type 3)."""
     if case.producer != "torch" or case.option("kind") != "pinned":
         return None
     code = joined(

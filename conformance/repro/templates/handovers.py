@@ -1,7 +1,7 @@
-"""An array changes hands while one of the two still has work queued on it: what was waited for is seen in the numbers.
+"""Hand-overs with pending work on one side. The numbers show whether the other side waited.
 
-The stream is held by a function of the host that only waits, so that no duration decides; the same with an explicit synchronisation is
-the control.
+A host function that only waits holds the stream, so the result does not depend on durations. The same exchange with an explicit
+synchronization is the control.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _forward(
     case: Case, producer: Side, consumer: Side, how: str, *, show: str = "", shown: str, writer: str = "", before: str = "",
     text: str = _FORWARD, standard: tuple[str, ...] = (), new_streams: bool = False,
 ) -> Readable | None:  # fmt: skip
-    """``show`` reads the dictionary, and ``shown`` is what is imported; ``None`` where one of the two has no such stream."""
+    """Return the parts of the script. ``show`` reads the dictionary, ``shown`` is the imported object; ``None`` without such a stream."""
     setting = _setting(producer, consumer, "NEW", writer=writer, reader=dict(case.parameters).get("reader", "stream"))
     if setting is None:
         return None
@@ -91,7 +91,7 @@ def _forward(
 
 @template("ordering.handover")
 def handover(case: Case) -> Readable | None:
-    """Inside or outside the block in which the stream that was written on is the current one."""
+    """Return the script, inside or outside the block in which the written stream is current."""
     found = sides(case)
     by_kernel = case.option("call", "import") == "kernel"
     if found is None or (by_kernel and case.consumer != KernelArguments.library):
@@ -113,7 +113,7 @@ def handover(case: Case) -> Readable | None:
 
 
 class KernelArguments(Side):
-    """PyCUDA, which passes an object with the array interface to a kernel as it is."""
+    """Return the script for PyCUDA, which passes an object with the array interface directly to a kernel."""
 
     library = "pycuda"
     kernel = '''
@@ -150,17 +150,17 @@ copy_words = pycuda.driver.module_from_buffer(PTX).get_function("copy_words")  #
 '''
 
     def take(self, shown: str, stream: str) -> str:
-        """Nothing is imported."""
+        """Return no import."""
         return f"y = {shown}"
 
     def copy(self, into: str, array: str, stream: str) -> str:
-        """The kernel takes the object itself."""
+        """Return the kernel's argument, which is the object itself."""
         arguments = f"numpy.uint64(int({into}.ptr)), {array}, numpy.uint32(256)"
         return f"copy_words({arguments}, block=(256, 1, 1), grid=(1, 1), stream={stream})"
 
 
 def _shown(producer: Side, stream: str) -> str:
-    """What is imported: what was read in the stream's block, where there is such a thing."""
+    """Return the imported object: read in the stream's block, if the library has one."""
     return "shown" if producer.has_current else producer.shows(stream)
 
 
@@ -173,7 +173,7 @@ _ELSEWHERE = "elsewhere = «stream»"
 
 @template("stream.published")
 def published(case: Case) -> Readable | None:
-    """Who waits for the published stream alone is the script itself."""
+    """Return the script in which the script itself waits for the published stream."""
     found = sides(case)
     if found is None or not found[0].has_current:
         return None
@@ -201,7 +201,7 @@ def published(case: Case) -> Readable | None:
 
 @template("crossing.per-thread-published")
 def per_thread(case: Case) -> Readable | None:
-    """The per-thread default stream, whose number is 2, in one thread."""
+    """Return the script for the per-thread default stream, number 2, in one thread."""
     if sides(case) is None or case.producer != "reference" or case.option("thread") != "same":
         return None
     producer = Side("reference")
@@ -243,7 +243,7 @@ def handed_over(seconds, synchronise=False):
 
 @template("crossing.two-streams")
 def two_streams(case: Case) -> Readable | None:
-    """The first or the second of the writing streams is held."""
+    """Return the script that holds the first or the second of the writing streams."""
     found = sides(case)
     if found is None:
         return None
@@ -304,7 +304,7 @@ def handed_over(seconds, synchronise=False):
 
 @template("crossing.threads")
 def threads(case: Case) -> Readable | None:
-    """The dictionary is read in the thread that writes."""
+    """Return the script that reads the dictionary in the writing thread."""
     found = sides(case)
     if found is None or case.consumer not in ("torch", "cupy", "cvcuda"):
         return None
@@ -344,7 +344,7 @@ def handed_over(seconds, synchronise=False):
 
 @template("flight.consumer-writes")
 def consumer_writes(case: Case) -> Readable | None:
-    """The producer's pending work is a read or a write."""
+    """Return the script. The producer's pending work is a read or a write."""
     found = sides(case)
     if found is None or not writes_imports(case.consumer):
         return None
@@ -407,7 +407,7 @@ def handed_over(seconds, synchronise=False):
 
 @template("ordering.way-back")
 def way_back(case: Case) -> Readable | None:
-    """The producer's next write on the stream that it published."""
+    """Return the script for the producer's next write on its published stream."""
     found = sides(case)
     if found is None or not writes_imports(case.consumer):
         return None

@@ -1,4 +1,4 @@
-"""A published stream whose object nobody holds any more."""
+"""A published stream whose owner is destroyed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ code = None if reused else nvidia.cuStreamSynchronize(ctypes.c_void_p(published)
 
 @template("stream.outlives")
 def outlives(case: Case) -> Readable | None:
-    """CuPy publishes its current stream and does not keep it."""
+    """Return the script for CuPy, which publishes its current stream without keeping it alive."""
     if case.producer != "cupy":
         return None
     code = joined(

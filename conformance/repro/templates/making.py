@@ -1,4 +1,4 @@
-"""Arrays as users make them, handed over as they are."""
+"""Arrays made by users' calls and handed over directly."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ except Exception as error:
 """
 _MAY_BE = """print("refused, as it may be:", repr(error))
 sys.exit(0)"""
-"""Nobody has to take every layout."""
+"""Statements for a refusal. It is allowed, because no consumer must accept every layout."""
 
 
 @template("pointer.as-made")
 def as_made(case: Case) -> Readable | None:
-    """The producer's own expression, and what the consumer makes of it."""
+    """Return the producer's expression, and the consumer's import of it."""
     take, read = taken(case.consumer, case.protocol, "x"), VALUES.get(case.consumer)
     if not registry.is_ours(case.producer) or case.producer == "reference" or take is None or read is None:
         return None

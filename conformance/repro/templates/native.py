@@ -1,4 +1,4 @@
-"""PyTorch's tensors handed to other libraries as they are, by the libraries' own calls."""
+"""PyTorch tensors handed directly to other libraries, by the libraries' own calls."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _GRADIENTS = ("requires-grad", "graph-node")
 
 @template("native.states")
 def states(case: Case) -> Readable | None:
-    """A tensor that the protocols refuse, by a call that may read its type."""
+    """Return the script for a tensor that the protocols refuse, with a call that may read it by its type."""
     state, call = STATES.get(case.option("state")), _CALLS.get(case.option("call"))
     if case.producer != "torch" or state is None or call is None or case.consumer not in _DESCRIBED:
         return None
@@ -82,7 +82,7 @@ except Exception as error:
 
 @template("native.stream-argument")
 def stream_argument(case: Case) -> Readable | None:
-    """``stream_ptr=None``."""
+    """Return the script for ``stream_ptr=None``."""
     call = _CALLS.get(case.option("call"), "")
     if case.producer != "torch" or "stream_ptr=-1" not in call:
         return None
@@ -110,7 +110,7 @@ for name, call in [("torch.as_tensor", torch.as_tensor), ("torch.asarray", torch
 
 @template("native.calls-agree")
 def calls_agree(case: Case) -> Readable | None:
-    """Two calls of PyTorch with a CuPy array."""
+    """Return the script for two calls of PyTorch with a CuPy array."""
     if (case.producer, case.consumer, case.option("array")) != ("cupy", "torch", "c-order"):
         return None
     code = joined(

@@ -1,4 +1,4 @@
-"""Tensors whose elements are not what lies in memory, exported as if they were: lazy, symbolic, without storage."""
+"""Tensors whose elements differ from their memory, but are exported as that memory: lazy, symbolic, without storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .common import END, joined, peek, start
 
 @dataclass(frozen=True)
 class _State:
-    """How the tensor is made and exported, and the float32 words that it stands for, ``None`` if it has no elements."""
+    """How the tensor is made and exported, and its float32 words; ``None`` if it has no elements."""
 
     told: str
     code: str
@@ -140,7 +140,7 @@ RIGHT = "isinstance(seen, Exception) and not isinstance(seen, (LookupError, Asse
 
 @template("state.resolved-or-refused", "exchange-api.inexpressible")
 def write(case: Case) -> Readable | None:
-    """By a capsule, a dictionary, or a function of the exchange API."""
+    """Return the script with a capsule, a dictionary, or a function of the exchange API."""
     state = STATES.get(case.option("state"))
     if case.producer != "torch" or state is None:
         return None

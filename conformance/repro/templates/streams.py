@@ -1,6 +1,6 @@
-"""What each library calls the same things on streams: making one, writing and reading an array on it, taking one while it is current.
+"""Expressions of each library for streams: create one, write and read an array on it, and import an array while it is current.
 
-Every text speaks of ``x`` (the producer's array), ``shown`` (what it publishes), ``y`` (the import), ``into`` (what is read into).
+All texts use the same names: ``x`` is the producer's array, ``shown`` the exported object, ``y`` the import, ``into`` the target of a read.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def tensor(value):
 
 @dataclass(frozen=True)
 class Library:
-    """Texts with ``{}`` for the one thing that they are about, or with the names of the module's docstring and ``{stream}``.
+    """Texts with ``{}`` for their one argument, or with the names of the module's docstring and ``{stream}``.
 
-    ``current`` makes a stream the current one, where there is such a thing. ``shown`` is what carries the dictionary.
+    ``current`` makes a stream the current one, if the library has that concept. ``shown`` is the object with the dictionary.
     """
 
     stream: str
@@ -196,81 +196,81 @@ _COPIES_OF_IMPORTS = {
     '    ctypes.c_uint64({into}.address), ctypes.c_uint64({array}["data"][0]), ctypes.c_size_t(1024), ctypes.c_void_p({stream})\n'
     ") == 0",
 }
-"""Where an import is no array of the library's own."""
+"""Imports that are not arrays of the library's own type."""
 _COPIES_OF_OWN = dict.fromkeys(("cuda_python", "reference"), "{array}.copy_to({into}.address, {stream})")
 
 
 def writes_imports(name: str) -> bool:
-    """Whether the library can write what it has imported."""
+    """Whether the library can write its imports."""
     return name not in ("cuda_python", "reference")
 
 
 @dataclass(frozen=True)
 class Side:
-    """One library's texts, filled in. Who ``publishes`` shows its arrays with a stream that is named, as nobody in particular."""
+    """One library's texts, filled in. If it ``publishes``, its arrays name an explicit stream, independent of the library."""
 
     name: str
     publishes: bool = False
 
     @property
     def words(self) -> Library:
-        """Its texts."""
+        """The texts of the library."""
         return LIBRARIES[self.name]
 
     @property
     def has_current(self) -> bool:
-        """Whether what is shown depends on the current stream."""
+        """Whether the exported dictionary depends on the current stream."""
         return bool(self.words.current) and not self.publishes
 
     def full(self, value: str) -> str:
-        """A new array full of one number."""
+        """Return an expression for a new array filled with one number."""
         return self.words.full.format(value)
 
     def fill(self, array: str, value: str, stream: str) -> str:
-        """Queue a write on a stream."""
+        """Return a statement that queues a write on a stream."""
         return self.words.fill.format(array=array, value=value, stream=stream)
 
     def copy(self, into: str, array: str, stream: str) -> str:
-        """Queue a copy of an import on a stream."""
+        """Return a statement that queues a copy of an import on a stream."""
         text = _COPIES_OF_IMPORTS.get(self.name, self.words.copy)
         return text.format(into=into, array=array, stream=stream)
 
     def copy_own(self, into: str, array: str, stream: str) -> str:
-        """Queue a copy of an array of its own on a stream."""
+        """Return a statement that queues a copy of an array of the library on a stream."""
         text = _COPIES_OF_OWN.get(self.name, self.words.copy)
         return text.format(into=into, array=array, stream=stream)
 
     def take(self, shown: str, stream: str) -> str:
-        """Import on a stream."""
+        """Return a statement that imports on a stream."""
         return self.words.take.format(shown=shown, stream=stream)
 
     def show(self, stream: str, *, current: str = "") -> str:
-        """Read the dictionary of ``x``, which was written on a stream, while that one or ``current`` is the current one."""
+        """Return statements that read the dictionary of ``x``, written on a stream, while that stream or ``current`` is current."""
         shown = f"shown = {self.shows(stream)}"
         return f"{self.words.current.format(current or stream)}\n    {shown}" if self.has_current else shown
 
     def shows(self, stream: str) -> str:
-        """An expression that reads the dictionary of ``x``, which was written on a stream, wherever it stands."""
+        """Return an expression that reads the dictionary of ``x``, written on a stream, independent of the current stream."""
         return f"Published(x, {stream})" if self.publishes else f"Shown({self.words.shown})"
 
     def handle(self, stream: str) -> str:
-        """The number of a stream."""
+        """Return an expression for the number of a stream."""
         return self.words.handle.format(stream)
 
     def synchronise(self, stream: str) -> str:
-        """Wait for a stream on the host."""
+        """Return a statement that blocks the host until a stream is done."""
         return self.words.synchronise.format(stream)
 
     def value(self, array: str) -> str:
-        """The first number of an array of its own."""
+        """Return an expression for the first number of an array of the library."""
         return self.words.value.format(array)
 
     def stream(self, role: str = "stream") -> str | None:
-        """A stream of the library's own, or one of its special ones; ``None`` if it has none in this role."""
+        """Return an expression for a new or a special stream of the library; ``None`` if it has none in this role."""
         return self.words.stream if role == "stream" else self.words.roles.get(role)
 
     def shower(self) -> str:
-        """The class whose objects the consumer gets to see."""
+        """Return the class of the exported objects."""
         if not self.publishes:
             return BY_CAI
         return fill(_PUBLISHER, dictionary=f"{self.words.shown}.__cuda_array_interface__", handle=self.handle("stream"))
@@ -288,9 +288,9 @@ _BORROWED = ("torch", "cupy", "cvcuda")
 
 
 def sides(case: Case) -> tuple[Side, Side] | None:
-    """Producer and consumer; ``None`` where one has no texts, or by another protocol than the array interface on a GPU.
+    """Return producer and consumer; ``None`` if a library has no texts, or for other protocols and devices than the array interface on CUDA.
 
-    What the reference publishes is an array of the consumer's own library, if that can write and show one: no script is shorter.
+    The reference as producer publishes an array of the consumer's library, if that can write and show one: this gives the shortest script.
     """
     both = case.producer in LIBRARIES and case.consumer in LIBRARIES
     if not both or case.protocol != "cai" or case.device.value != "cuda":
@@ -302,7 +302,7 @@ def sides(case: Case) -> tuple[Side, Side] | None:
 
 
 def together(*texts: str) -> str:
-    """Statements one after the other; of two ``with`` blocks on one stream one is made."""
+    """Join statements. Two ``with`` blocks on one stream become one."""
     lines: list[str] = []
     opened = ""
     for text in texts:
@@ -322,7 +322,7 @@ def prologue(
     standard: Iterable[str] = (),
     new_streams: bool = False,
 ) -> str:
-    """How a script about streams begins: libraries, driver, helpers; with ``new_streams`` also what makes streams of nobody's."""
+    """Return the beginning of a script about streams: libraries, driver, helpers; with ``new_streams`` also functions that make streams."""
     names = (producer.name, consumer.name)
     helpers = (*([NEW_STREAM] if new_streams else []), *producer.words.helpers, *consumer.words.helpers)
     shape = "(1, 256, 1)  # as the operators of CV-CUDA take it" if "cvcuda" in names else "(256,)"

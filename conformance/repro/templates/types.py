@@ -1,4 +1,4 @@
-"""Element types that arrive as others, and elements that arrive as other elements."""
+"""Element types that arrive as other types, and elements that arrive with other values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ except Exception as error:
 
 @template("dtype.exchange")
 def exchange(case: Case) -> Readable | None:
-    """CV-CUDA has no boolean elements; CuPy's bfloat16 has no letter in the array interface."""
+    """Return the script. CV-CUDA has no boolean elements; the array interface has no letter for CuPy's bfloat16."""
     kind = case.option("dtype")
     if (case.consumer, case.protocol, kind) == ("cvcuda", "dlpack", "bool"):
         return _bool(case)
@@ -124,7 +124,7 @@ seen = y.cpu().tolist()
 
 @template("dtype.foreign-order")
 def foreign_order(case: Case) -> Readable | None:
-    """Big-endian elements, published with a typestr that says so."""
+    """Return the script for big-endian elements with a matching typestr."""
     if case.consumer != "torch" or case.option("dtype") not in _ORDERS:
         return None
     kind, letter, parts = _ORDERS[case.option("dtype")]
@@ -155,7 +155,7 @@ y = cupy.asnumpy(cupy.asarray(x))
 
 @template("claim.numpy-to-cupy")
 def numpy_to_cupy(case: Case) -> Readable | None:
-    """Negative zero of no dimensions."""
+    """Return the script for a negative zero without dimensions."""
     if case.option("layout") != "scalar" or case.option("dtype") not in ("float16", "float32", "float64"):
         return None
     code = joined(

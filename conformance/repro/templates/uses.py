@@ -1,4 +1,4 @@
-"""Imports beside arrays of the consumer's own: a sum, a stack, the device, a copy, and a capsule with an offset."""
+"""Imports used together with the consumer's own arrays: a sum, a stack, the device, a copy, and a capsule with an offset."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _SHARED = {
     ),
     "copy": ("«copy»", "«copy_own»", "list(range(12))", 1),
 }
-"""The operations on the import, that on arrays of the library's own, the elements, and how many results there are."""
+"""Texts: the operation on the import, the same on the library's own arrays, the elements, and the number of results."""
 _MODULES = {"numpy": "numpy", "torch": "torch", "cupy": "cupy", "jax": "jax.numpy"}
 _COPIES = {"numpy": "{}.copy()", "torch": "{}.clone()", "cupy": "{}.copy()", "jax": "jax.numpy.array({}, copy=True)"}
 
 
 def _pieces(case: Case, dtype: str) -> list[str] | None:
-    """What makes ``x``, ``y`` and ``own``; ``None`` where this knows none."""
+    """Return statements that make ``x``, ``y`` and ``own``; ``None`` if the library is not covered."""
     place = case.device.value
     if case.producer == "reference":
         given, before = "Exporter(tensor)", _exported(case, dtype)
@@ -64,7 +64,7 @@ def _pieces(case: Case, dtype: str) -> list[str] | None:
 
 
 def _exported(case: Case, dtype: str, form: Layout = _FORM) -> str:
-    """The class that exports an array of ours."""
+    """Return the class that exports an array of the script."""
     kind = {"int32": ("(ctypes.c_int32 * «count»)(*range(«count»))", 0), "float32": ("", 2)}[dtype]
     content = kind[0].replace("«count»", str(form.elements))
     return exporter(case.device.value, form.view, count=form.elements, content=content, code=kind[1])
@@ -98,7 +98,7 @@ def _operation(case: Case, name: str, pieces: list[str], how: str) -> Readable:
 
 @template("use.own-arrays")
 def own_arrays(case: Case) -> Readable | None:
-    """A sum or a stack, in either order."""
+    """Return the script for a sum or a stack, in either order."""
     pieces = _pieces(case, "int32")
     name = case.option("operation")
     if pieces is None:
@@ -108,7 +108,7 @@ def own_arrays(case: Case) -> Readable | None:
 
 @template("use.copy")
 def copy(case: Case) -> Readable | None:
-    """A packed array alone."""
+    """Return the script for a packed array only."""
     if layout(case.option("layout")).steps:
         return None
     pieces = _pieces(case, "float32")
@@ -117,7 +117,7 @@ def copy(case: Case) -> Readable | None:
 
 @template("use.offset")
 def offset(case: Case) -> Readable | None:
-    """An array that begins behind the data pointer of its capsule."""
+    """Return the script for an array that begins after the data pointer of its capsule."""
     name, place = case.option("work"), case.device.value
     ahead = {"element": 1, "page": 64}[case.option("offset")]
     take, own = taken(case.consumer, case.protocol, "x"), made(case.consumer, _FORM, "int32", place)
@@ -139,7 +139,7 @@ seen, expected = y.device, own.device
 
 @template("use.device")
 def device(case: Case) -> Readable | None:
-    """The attribute of both."""
+    """Return the script for an attribute of both."""
     pieces = _pieces(case, "float32")
     if pieces is None:
         return None

@@ -1,4 +1,4 @@
-"""Arrays that are views, handed over and read: other elements, other strides, or a process that does not survive it."""
+"""Views that arrive with other elements or other strides, or that crash the process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ elements = «elements»
 
 @template("pointer.values")
 def values(case: Case) -> Readable | None:
-    """One library takes what another one shows, and reads it."""
+    """Return the script: one library reads the exported array of another."""
     form = layout(case.option("layout"))
     if case.consumer in ("reference", "cuda_python"):
         return _described(case, form) if form.name in NEGATIVE else None
@@ -75,7 +75,7 @@ def _told(form: Layout) -> str:
 
 
 def _array(case: Case, form: Layout) -> str | None:
-    """``x``, which shows only what the case is about, and its elements."""
+    """Return ``x``, which exports only the case's protocol, and its elements."""
     kind, place, elements = case.option("dtype", "float32"), case.device.value, counted(form)
     if case.producer == "reference":
         return _own(case, form) if kind == "float32" else None
@@ -113,7 +113,7 @@ x = StridedMemoryView.from_cuda_array_interface(x, stream_ptr=-1)  # which expor
 
 
 def _of_cuda_python(case: Case, form: Layout) -> str:
-    """What users of CUDA Python write around an allocation; a ``StridedMemoryView`` of it exports DLPack."""
+    """Return the class that users of CUDA Python write around an allocation. A ``StridedMemoryView`` of it exports DLPack."""
     memory = _CUDA_CORE_MEMORY.format(size=4 * form.elements, count=form.elements)
     return joined(memory, _dictionary(form), _VIEWED if case.protocol == "dlpack" else "")
 
@@ -151,7 +151,7 @@ sys.exit(0 if seen == expected else 1)
 
 @template("layout.capsule-strides")
 def capsule_strides(case: Case) -> Readable | None:
-    """What a capsule says."""
+    """Return the script for a producer's capsule."""
     form = layout(case.option("layout"))
     legacy = case.option("capsule", "newest") == "legacy"
     return _described(case, form, keywords="" if legacy else "max_version=(1, 0)")
@@ -159,13 +159,13 @@ def capsule_strides(case: Case) -> Readable | None:
 
 @template("layout.import-strides")
 def import_strides(case: Case) -> Readable | None:
-    """What a consumer makes of it, where it only describes."""
+    """Return the script for a consumer that only describes the array."""
     form = layout(case.option("layout"))
     return _described(case, form) if case.protocol == "dlpack" else None
 
 
 def _described(case: Case, form: Layout, keywords: str = "max_version=(1, 0)") -> Readable | None:
-    """Only layouts of which every number counts: no extent of 1, and not row-major."""
+    """Return the script; ``None`` unless every stride matters: no size-1 dimension, and not row-major."""
     kind, device = case.option("dtype", "float32"), case.device.value
     expression = made(case.producer, form, kind, device)
     clear = min(form.view.shape, default=0) > 1 and not form.view.contiguous
@@ -203,7 +203,7 @@ except Exception as error:
 
 @template("layout.partial-strides-export")
 def partial_strides(case: Case) -> Readable | None:
-    """By DLPack, whose strides count elements."""
+    """Return the script for DLPack, whose strides count elements and not bytes."""
     if case.producer not in ("cupy", "numpy") or case.protocol != "dlpack":
         return None
     code = joined(
