@@ -1,4 +1,4 @@
-"""The verdicts: one enum with the word, letter, symbol, colour and meaning of each, for every table, page and file."""
+"""Verdicts of cases: one enum with the word, letter, symbol, colour and meaning of each, for every table, page and file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import Enum
 
 
 class Verdict(str, Enum):
-    """What the outcome of one case means. Worst first; the verdicts never collapse into each other.
+    """Meaning of the outcome of one case, the most serious first. No verdict is ever merged with another one.
 
-    The value is the word in ``results.jsonl``; ``letter`` stands for it in run files, ``symbol`` in tables. ``colour`` is a name
+    The value is the word in ``results.jsonl``. Run files contain ``letter``, and tables contain ``symbol``. ``colour`` is a name
     that :meth:`~conformance.console.screen.Screen.paint` knows.
     """
 
@@ -18,7 +18,7 @@ class Verdict(str, Enum):
     meaning: str
 
     def __new__(cls, word: str, letter: str, symbol: str, colour: str, meaning: str) -> Verdict:
-        """A member with everything that a report shows of it."""
+        """Create a member with the attributes that reports show."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.letter, member.symbol, member.colour, member.meaning = letter, symbol, colour, meaning
@@ -41,21 +41,21 @@ class Verdict(str, Enum):
 
     @property
     def word(self) -> str:
-        """The word in tables and files."""
+        """Word in tables and files."""
         return str(self.value)
 
     @property
     def is_decided(self) -> bool:
-        """Whether a gate can go by the case."""
+        """Whether the case has a result that a gate can use."""
         return self not in (Verdict.UNDECIDED, Verdict.LOST)
 
     @property
     def speaks_against(self) -> bool:
-        """Whether it is a finding against somebody: a broken promise, a deviation, or a failure on illegal input."""
+        """Whether this is a finding against a library: a broken promise, a deviation, or a failure on illegal input."""
         return self in (Verdict.VIOLATES, Verdict.ROBUSTNESS, Verdict.DEVIATES)
 
 
 BY_LETTER = {verdict.letter: verdict for verdict in Verdict}
-"""Each verdict by the letter that a run file has for it."""
+"""Verdicts by their letters in run files."""
 LEGEND = "   ".join(f"{verdict.symbol} {verdict.word}" for verdict in Verdict)
-"""One line under a table."""
+"""Legend below a table, in one line."""

@@ -81,7 +81,7 @@ def line(one: Live) -> str:
     counts = one.counts
     filled = 10 * counts.done // max(counts.planned, 1)
     verdicts = "".join(f"  {v.symbol} {counts.verdicts[v.word]}" for v in VERDICTS if counts.verdicts[v.word])
-    how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "looking at the libraries"
+    how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "inspecting the installed libraries"
     bar = "█" * filled + "·" * (10 - filled)
     return f"  {one.task.prepared.cell.title}  [{bar}] {how_far}{verdicts}  {one.seconds:.0f} s"
 
