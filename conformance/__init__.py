@@ -1,3 +1,3 @@
-"""Conformance of array interchange between GPU libraries in Python."""
+"""Conformance tests for array interchange between GPU libraries in Python."""
 
 __version__ = "0.1.0"

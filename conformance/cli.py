@@ -1,4 +1,4 @@
-"""``python -m conformance``: the commands and their options."""
+"""Commands of ``python -m conformance`` and their options."""
 
 from __future__ import annotations
 
@@ -49,103 +49,106 @@ from conformance.verdict import Verdict
 MATRIX = Path("matrix.yaml")
 
 OUTSIDE = {
-    "images": ("conformance.images.cli", "build the images of cells that are missing"),
-    "conform": ("conformance.engines.cli", "run the suite in cells: containers, or environments made from locks"),
-    "shell": ("conformance.engines.cli", "open a shell in a cell"),
-    "merge": ("conformance.runs.cli", "put any number of runs into one run file, every planned cell in it"),
-    "publish": ("conformance.reports.cli", "write the reports of a run: a page, Markdown, JUnit XML"),
-    "gate": ("conformance.gate.cli", "judge a run beside a baseline, with waivers: may this be released?"),
-    "waivers": ("conformance.gate.cli", "check waivers.yaml and what it covers, or propose waivers"),
-    "history": ("conformance.gate.cli", "show runs that were judged, since when cases fail, and which flap"),
-    "clean": ("conformance.images.cli", "remove the images that no lock refers to"),
+    "images": ("conformance.images.cli", "build the missing images of cells"),
+    "conform": (
+        "conformance.engines.cli",
+        "run the suite in cells: containers or virtual environments that are made from lock files",
+    ),
+    "shell": ("conformance.engines.cli", "open a shell in the environment of a cell"),
+    "merge": ("conformance.runs.cli", "merge runs into one run file that contains every planned cell"),
+    "publish": ("conformance.reports.cli", "write the reports of a run: an HTML page, Markdown and JUnit XML"),
+    "gate": ("conformance.gate.cli", "compare a run with a baseline, apply waivers, and accept or reject a release"),
+    "waivers": ("conformance.gate.cli", "check waivers.yaml and list the cases that it covers, or propose waivers"),
+    "history": ("conformance.gate.cli", "show judged runs, the first failure of each failing case, and flaky cases"),
+    "clean": ("conformance.images.cli", "remove images that no lock file refers to"),
 }
-"""Commands that run outside the cells, where their packages are: module and help. Only the one that is asked for is imported."""
+"""Commands that run outside the cells, with the packages of the extra ``runner``: module and help. Only the given command is imported."""
 
 SELFTEST = {
     "selftest": (
         "conformance.selftest.cli",
-        "try the suite itself: each deliberate fault is caught, nobody else accused",
+        "test the suite: it must catch each deliberate fault and accuse no other library",
     ),
 }
-"""It brings faults with it that no run may meet, so it too is imported only when it is asked for."""
+"""The command that imports deliberate faults. No other command imports it, so that no run can meet a fault."""
 
 RUNNERS = ("direct", "pytest")
 READING = {
     "explain": (
         "conformance.explain.cli",
-        "tell what an invariant, a clause, a family or a case is about, and what it would have caught",
+        "explain an invariant, a clause, a family or a case, and list the real bugs that it would have caught",
     ),
-    "finding": ("conformance.reports.finding_cli", "print a report on one finding, for the library's tracker"),
-    "repro": ("conformance.repro.cli", "print a standalone script of one case, for a bug report"),
+    "finding": ("conformance.reports.finding_cli", "print a report on one finding for the library's issue tracker"),
+    "repro": ("conformance.repro.cli", "print a standalone script that reproduces one case, for a bug report"),
 }
-"""Commands that run nothing; they are imported only when they are asked for."""
+"""Commands that run no case. Only the given command is imported."""
 
 
 class Parser(argparse.ArgumentParser):
-    """One sentence for a mistake, no usage dump."""
+    """A parser that reports a mistake in one sentence, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
-        """Report through the same door as every other mistake."""
-        raise UserError(f"{message}; `{self.prog} --help` shows what there is")
+        """Raise UserError, so that :func:`main` reports the mistake like every other one."""
+        raise UserError(f"{message}; run `{self.prog} --help` for the options")
 
 
 def parser(asked: str = "") -> argparse.ArgumentParser:
-    """All commands; of those that run outside the cells, the one that is asked for has its options."""
+    """Return the parser of all commands. A command whose module is imported late has its options only if ``asked`` names it."""
     top = Parser(prog="python -m conformance", description=conformance.__doc__)
     top.add_argument("--version", action="version", version=conformance.__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
-    one = commands.add_parser("check", help="run the suite in this environment")
-    _add_selection(one)
-    one.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
-    one.add_argument(
+    check = commands.add_parser("check", help="run the suite in this environment")
+    _add_selection(check)
+    check.add_argument("--case", action="append", default=[], metavar="ID", help="run only this case (repeatable)")
+    check.add_argument(
         "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default="auto", metavar="N",
-        help="worker processes (default: one a core, at most 16; never more than cores)",
+        help="number of worker processes (default: one for each core, at most 16; never more than there are cores)",
     )  # fmt: skip
-    one.add_argument(
+    check.add_argument(
         "--out",
         type=Path,
         default=check_findings.RESULTS,
         metavar="DIR",
-        help=f"where results go (default: {check_findings.RESULTS})",
+        help=f"folder for the results (default: {check_findings.RESULTS})",
     )
-    one.add_argument(
+    check.add_argument(
         "--resume",
         type=Path,
         metavar="DIR",
-        help="go on with an interrupted run: only what has no outcome in DIR, in the same environment",
+        help="continue an interrupted run in the same environment: run only the cases that have no outcome in DIR",
     )
-    one.add_argument(
-        "--deadline", type=settings.seconds("--deadline"), metavar="SECONDS",
+    check.add_argument(
+        "--timeout", "--deadline", dest="deadline", type=settings.seconds("--timeout"), metavar="SECONDS",
         help=f"timeout of one case (default: {deadline.DEFAULT:g})",
     )  # fmt: skip
-    one.add_argument(
+    check.add_argument(
         "--limit", type=settings.seconds("--limit"), default=supervisor.DEFAULT_LIMIT, metavar="SECONDS",
-        help=f"what the whole run may take (default: {supervisor.DEFAULT_LIMIT:g})",
+        help=f"timeout of the whole run (default: {supervisor.DEFAULT_LIMIT:g})",
     )  # fmt: skip
-    one.add_argument(
+    check.add_argument(
         "--runner", choices=RUNNERS, default=RUNNERS[0],
-        help="hand out the cases directly (default), or by pytest and pytest-xdist, which is slower and finds the same",
+        help="run the cases in the suite's own worker processes (default), or by pytest and pytest-xdist, which is slower and gives the same results",
     )  # fmt: skip
-    one.add_argument("--seed", default="", metavar="WORD", help="mix the cases in another order")
-    one.add_argument(
+    check.add_argument("--seed", default="", metavar="WORD", help="seed of the order in which cases run")
+    check.add_argument(
         "--canaries", action="store_true",
-        help="also run cases built to fail, crash, hang, …; unless each ends as it was built to, the run is void",
+        help="also run canaries: test cases that are built to fail, crash or hang; the run is void if one of them ends differently",
     )  # fmt: skip
-    _add_verbose(one)
-    one.set_defaults(run=_check)
+    _add_verbose(check)
+    check.set_defaults(run=_check)
 
-    two = commands.add_parser("list", help="print the catalogue, with the number of cases in this environment")
-    _add_selection(two)
-    two.add_argument("--json", action="store_true", help="for machines")
-    two.add_argument("--cases", action="store_true", help="print case ids only, one a line")
-    two.set_defaults(run=_list, case=[], canaries=False)
+    listing = commands.add_parser("list", help="print the invariants, with the number of cases in this environment")
+    _add_selection(listing)
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--cases", action="store_true", help="print only the ids of the cases, one on each line")
+    listing.set_defaults(run=_list, case=[], canaries=False)
 
-    three = commands.add_parser("report", help="show the results of a run again, finished or interrupted")
-    three.add_argument("folder", type=Path, metavar="DIR", help="where its results are")
-    _add_verbose(three)
-    three.add_argument("--calls", action="store_true", help="print only the table of calls, as Markdown")
-    three.set_defaults(run=_report)
+    report = commands.add_parser("report", help="show the results of a finished or interrupted run again")
+    report.add_argument("folder", type=Path, metavar="DIR", help="folder with the results of the run")
+    _add_verbose(report)
+    report.add_argument("--calls", action="store_true", help="print only the table of calls, as Markdown")
+    report.set_defaults(run=_report)
     _add_matrix(commands)
     _add_lock(commands)
     for name, (module, text) in (READING | SELFTEST | OUTSIDE).items():
@@ -156,32 +159,44 @@ def parser(asked: str = "") -> argparse.ArgumentParser:
 
 
 def _add_verbose(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--verbose", action="store_true", help="also list refusals and observations")
+    command.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also list deviations, refusals, observations and the cases of each finding",
+    )
 
 
 def _add_matrix(commands: argparse._SubParsersAction[Parser]) -> None:
-    three = commands.add_parser("matrix", help="print the cells of matrix.yaml: what is combined with what")
-    three.add_argument("--tier", metavar="TIER", help="up to this tier (default: all)")
-    three.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
-    form = three.add_mutually_exclusive_group()
-    for name, told in (
-        ("json", "for machines"),
-        ("github", "a line for $GITHUB_OUTPUT, for a workflow's matrix"),
-        ("names", "the names of the cells only, one a line"),
-        ("rules", "the rules, their reasons and what they remove"),
+    matrix = commands.add_parser("matrix", help="print the cells of matrix.yaml: the combinations of versions")
+    matrix.add_argument("--tier", metavar="TIER", help="print the cells of the tiers up to this one (default: all)")
+    matrix.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"matrix file (default: {MATRIX})")
+    form = matrix.add_mutually_exclusive_group()
+    for name, text in (
+        ("json", "print JSON"),
+        ("github", "print a line for $GITHUB_OUTPUT, for the matrix of a workflow"),
+        ("names", "print only the names of the cells, one on each line"),
+        ("rules", "print the rules, their reasons and the combinations that they remove"),
     ):
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=told)
-    three.set_defaults(run=_matrix)
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=text)
+    matrix.set_defaults(run=_matrix)
 
 
 def _add_lock(commands: argparse._SubParsersAction[Parser]) -> None:
-    four = commands.add_parser("lock", help="resolve every cell to locks/<cell>.txt; makes what is missing or stale")
-    four.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
-    four.add_argument("--check", action="store_true", help="only say whether the locks fit; asks no index")
-    four.add_argument("--upgrade", action="store_true", help="resolve every cell anew, as of today")
-    four.add_argument("--as-of", type=_day, metavar="DATE", help="as if it were the morning of DATE, in UTC")
-    four.add_argument("--dry-run", action="store_true", help="only print the commands")
-    four.set_defaults(run=_lock)
+    lock = commands.add_parser("lock", help="resolve the cells whose lock file locks/<cell>.txt is missing or stale")
+    lock.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"matrix file (default: {MATRIX})")
+    lock.add_argument(
+        "--check",
+        action="store_true",
+        help="only check whether the lock files fit the matrix; does not contact a package index",
+    )
+    lock.add_argument(
+        "--upgrade", action="store_true", help="resolve every cell again, with the packages available today"
+    )
+    lock.add_argument(
+        "--as-of", type=_day, metavar="DATE", help="ignore packages that were uploaded on DATE (UTC) or later"
+    )
+    lock.add_argument("--dry-run", action="store_true", help="print the commands and do not run them")
+    lock.set_defaults(run=_lock)
 
 
 def _add_selection(command: argparse.ArgumentParser) -> None:
@@ -189,19 +204,25 @@ def _add_selection(command: argparse.ArgumentParser) -> None:
         "--device",
         choices=planning.DEVICES,
         default=planning.AUTO,
-        help="where the arrays lie (default: wherever possible)",
+        help="memory in which the arrays lie (default: auto, all memory that is available here)",
     )
     command.add_argument(
-        "--between", type=_words, default=(), metavar="A,B,…", help="pairs among these libraries and the reference"
+        "--between",
+        type=_words,
+        default=(),
+        metavar="A,B,…",
+        help="run only the pairs of these libraries and the reference",
     )
-    command.add_argument("--family", type=_words, default=(), metavar="F,…", help="these families of invariants")
+    command.add_argument(
+        "--family", type=_words, default=(), metavar="F,…", help="run only these families of invariants"
+    )
     command.add_argument(
         "--tier",
         type=Tier,
         choices=tuple(Tier),
         default=Tier.FULL,
         metavar="{quick,full}",
-        help="how much (default: full)",
+        help="quick: one case for each short check and pair of libraries; full: all cases (default)",
     )
 
 
@@ -209,28 +230,28 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"--as-of: {text!r} is no date; write it as 2026-11-20") from error
+        raise UserError(f"--as-of: {text!r} is not a date; write it as 2026-11-20") from error
 
 
 _MOST_DAMAGE = 10
-"""Damaged lines that a command reports one by one."""
+"""Limit of damaged lines that a command reports one by one."""
 
 
 def _words(text: str) -> tuple[str, ...]:
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out to choose everything")
+        raise argparse.ArgumentTypeError(f"{text!r} contains no name; omit the option to select everything")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code, whether or not somebody reads what it says."""
-    os.umask(os.umask(0) & 0o077)  # this user can read and write the results, whatever the umask is
+    """Run a command and return its exit code, also if the reader of its output has gone."""
+    os.umask(os.umask(0) & 0o077)  # under every umask, this user can read and write the results
     with stdio.patient() as out:
         code = _ended(arguments)
     if out.full is None:
         return code
-    print(f"conformance: standard output cannot be written ({why(out.full)}); give it a file", file=sys.stderr)
+    print(f"conformance: standard output cannot be written ({why(out.full)}); redirect it to a file", file=sys.stderr)
     return max(code, Exit.NO_ROOM)
 
 
@@ -239,8 +260,8 @@ def _ended(arguments: Sequence[str] | None) -> int:
         given = sys.argv[1:] if arguments is None else list(arguments)
         options = parser(*given[:1]).parse_args(given)
         settings.check(options, os.environ)
-        for told in settings.not_ours(os.environ):
-            print(f"conformance: {harmless(told)}", file=sys.stderr)
+        for warning in settings.not_ours(os.environ):
+            print(f"conformance: {harmless(warning)}", file=sys.stderr)
         settings.forget_ours()
         return int(options.run(options))
     except (UserError, plan.BadSelection, registry.BadAnnouncement) as error:
@@ -302,7 +323,7 @@ def _run(
 
 @dataclass(frozen=True)
 class Job:
-    """What ``check`` is to do: the whole plan, what of it is known already, and which cases are known to kill."""
+    """The work of ``check``: all planned cases, the results known from an earlier run, and the cases known to end their process."""
 
     facts: Facts
     cases: list[Case]
@@ -311,31 +332,33 @@ class Job:
 
     @property
     def earlier(self) -> int:
-        """How many cases of the plan are known already."""
+        """Number of planned cases whose result is already known."""
         return sum(case.id in self.known for case in self.cases)
 
 
 def _begun(options: argparse.Namespace) -> Job:
     facts, cases = _planned(options)
     if not cases:
-        raise UserError("nothing to run: this selection has no case in this environment; `list` shows what there is")
+        raise UserError(
+            "nothing to run: this selection has no case in this environment; `list` shows the invariants and their cases"
+        )
     _make_folder("--out", options.out)
     return Job(facts, cases, {}, check_folder.deadly(options.out))
 
 
 def _resumed(options: argparse.Namespace) -> Job:
-    """What an interrupted run had planned, and what it found out; the environment has to be the one it ran in."""
+    """Return the plan and the results of an interrupted run. Raises UserError if the environment has changed since."""
     _check_nothing_else_is_chosen(options)
     left = _left_in(options.resume, "--resume: ", "run without --resume")
     _make_folder("--resume", options.resume)
-    with waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "inspecting the installed libraries …"):
         facts = environment.measure(tuple(library["name"] for library in left.environment["libraries"]))
     changed = environment.differences(left.environment, facts.to_json())
     changed = changed or environment.rebuilt(left.environment, run_folder.contents(options.resume), facts)
     if changed:
         raise UserError(
-            f"--resume: this is not the environment that {options.resume} was run in: {'; '.join(changed[:3])}; "
-            "results of two environments are not put together, so run without --resume"
+            f"--resume: the environment differs from that of {options.resume}: {'; '.join(changed[:3])}; "
+            "results of two environments are not combined, so run without --resume"
         )
     return Job(facts, list(left.cases), left.known, left.unended)
 
@@ -345,8 +368,8 @@ def _left_in(out: Path, option: str, advice: str) -> check_folder.Left:
         left = check_folder.left(out)
     except Unreadable as error:
         raise UserError(f"{option}{out} holds no run that can be read ({error.brief}); {advice}") from error
-    for told in left.damage[:_MOST_DAMAGE]:
-        print(f"conformance: {harmless(told)}; its content is unknown", file=sys.stderr)
+    for damage in left.damage[:_MOST_DAMAGE]:
+        print(f"conformance: {harmless(damage)}; its content is unknown", file=sys.stderr)
     if len(left.damage) > _MOST_DAMAGE:
         print(f"conformance: {len(left.damage) - _MOST_DAMAGE} more lines are damaged", file=sys.stderr)
     unknown = [case.id for case in left.cases if case.invariant not in catalogue()]
@@ -356,11 +379,11 @@ def _left_in(out: Path, option: str, advice: str) -> check_folder.Left:
 
 
 def _stopped(run: supervisor.Run, out: Path) -> int:
-    """One line: what is there, and how to go on."""
+    """Print one line with the progress and the commands that continue, and return the exit code."""
     decided = len(run.results) - len(run.lost)
-    told = f", and {check_terminal.unsettled(run)}" if run.unsettled else ""
+    unsettled = f", and {check_terminal.unsettled(run)}" if run.unsettled else ""
     print(
-        f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome{told}: "
+        f"\nconformance: {run.stopped}; {decided} of {len(run.results)} cases have an outcome{unsettled}: "
         f"`report {out}` shows them, `check --resume {out}` runs the rest",
         file=sys.stderr,
     )
@@ -371,37 +394,37 @@ def _stopped(run: supervisor.Run, out: Path) -> int:
 
 def _no_room(error: OSError, out: Path, decided: int, planned: int) -> int:
     place = error.filename if error.errno == errno.EINVAL and error.filename else out
-    remedy = "remove it" if place != out else "make room" if error.errno in _FULL else "mend that"
-    told = f"conformance: results cannot be written to {place} ({why(error)}): "
+    remedy = "remove it" if place != out else "make room" if error.errno in _FULL else "correct that"
+    problem = f"conformance: results cannot be written to {place} ({why(error)}): "
     print(
-        f"{told}{decided} of {planned} cases have an outcome in {out}; {remedy} and run `check --resume {out}`"
+        f"{problem}{decided} of {planned} cases have an outcome in {out}; {remedy} and run `check --resume {out}`"
         if decided
-        else f"{told}nothing was run; {remedy}, or choose another folder with --out",
+        else f"{problem}no case was run; {remedy}, or choose another folder with --out",
         file=sys.stderr,
     )
     return Exit.NO_ROOM
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a file system without room."""
+"""Error numbers of a full disk, an exhausted quota and a file size limit."""
 
 
 def _report(options: argparse.Namespace) -> int:
-    """The summary of what lies in a folder; cases without an outcome are lost, and accusations that were not settled are counted."""
-    left = _left_in(options.folder, "", "give the folder of a run, as `check --out` made it")
+    """Print the summary of a results folder. Cases without an outcome are reported as lost, and unsettled accusations are counted."""
+    left = _left_in(options.folder, "", "give the folder that `check --out` has written")
     run = supervisor.Run(left.results, 0.0, unsettled=len(left.unsettled))
     screen = Screen.of(sys.stdout)
     facts = Facts.from_json(left.environment)
     if options.calls:
         sys.stdout.write(calls.markdown(run.results, [library.name for library in facts.environment.libraries]))
         return exit_code(run, untested(facts.environment, left.cases))
-    told = check_findings.of_run(run.results, facts)
-    check_terminal.summarize(screen, run, facts, told, options.folder, verbose=options.verbose)
+    found = check_findings.of_run(run.results, facts)
+    check_terminal.summarize(screen, run, facts, found, options.folder, verbose=options.verbose)
     return exit_code(run, untested(facts.environment, left.cases))
 
 
 def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
-    """The folder says what is run: other choices would be ignored."""
+    """Raise UserError for options that ``--resume`` would ignore, because the folder already determines the plan."""
     given = {
         "--out": options.out != check_findings.RESULTS,
         "--device": options.device != "auto",
@@ -412,7 +435,9 @@ def _check_nothing_else_is_chosen(options: argparse.Namespace) -> None:
         "--canaries": options.canaries,
     }
     for name in (name for name, chosen in given.items() if chosen):
-        raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
+        raise UserError(
+            f"{name} cannot be given with --resume: the plan in {options.resume} already determines the cases"
+        )
 
 
 def exit_code(run: supervisor.Run, gaps: Untested = NOTHING) -> Exit:
@@ -435,19 +460,19 @@ def _matrix(options: argparse.Namespace) -> int:
 def _lock(options: argparse.Namespace) -> int:
     commands = _runner("conformance.matrix.commands")
     if options.check and (options.upgrade or options.as_of or options.dry_run):
-        raise UserError("--check changes nothing, so it goes with no other option of lock; give one of them")
+        raise UserError("--check changes nothing, so it cannot be combined with --upgrade, --as-of or --dry-run")
     if options.check:
         return int(commands.check_locks(options.matrix))
     return int(commands.lock(options.matrix, commands.Order(options.upgrade, options.as_of, options.dry_run)))
 
 
 def _runner(module: str) -> Any:
-    """A part that runs outside the cells; what it needs is not there inside them."""
+    """Import the module of a command. Inside the cells, the packages that it needs are not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{error.name} is not here, which this command needs; install this package with its extra `runner`"
+            f"this command needs {error.name}, which is not installed; install this package with its extra `runner`"
         ) from error
 
 
@@ -476,7 +501,7 @@ def _planned(options: argparse.Namespace) -> tuple[Facts, list[Case]]:
         tier=options.tier,
         canaries=options.canaries,
     )
-    with waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "inspecting the installed libraries …"):
         return planning.planned(selection, options.device)
 
 

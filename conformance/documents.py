@@ -50,7 +50,7 @@ def read(path: Path, shape: Any, most: int = files.MOST, *, own: bool = False) -
         found = parsed(data)
     except ValueError as error:
         raise files.Unreadable(path, f"is not valid JSON ({error})") from error
-    told = shapes.mistake(found, shape)
-    if told:
-        raise files.Unreadable(path, f"is not as it was written: {told}")
+    problem = shapes.mistake(found, shape)
+    if problem:
+        raise files.Unreadable(path, f"is not in the expected format: {problem}")
     return found

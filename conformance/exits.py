@@ -1,4 +1,4 @@
-"""The exit codes of every command, and the one kind of error that is the user's to mend."""
+"""Exit codes of every command, and the exception for mistakes that the user can correct."""
 
 from __future__ import annotations
 
@@ -9,63 +9,66 @@ from pathlib import Path
 
 
 class Exit(IntEnum):
-    """Exit codes; where several apply the highest counts, save that ``USAGE`` is found before anything runs.
+    """Exit codes. If several apply, the highest one counts. ``USAGE`` is the exception: it is found before anything runs.
 
-    A run over cells (``conform``) ends with the worst of its cells: what ``check`` ended with there, ``NO_ROOM`` for a full disk, and
-    ``INCOMPLETE`` for every other cell without results. Only `unresolvable` is an outcome like any other, unless no cell was run.
+    A run over cells (``conform``) ends with the worst code of its cells. The code of a cell is that of ``check`` in it, ``NO_ROOM`` for
+    a full disk, and ``INCOMPLETE`` for every other cell without results. An `unresolvable` cell does not raise the code, unless no cell
+    was run.
     """
 
     OK = 0
-    """Everything planned has an outcome and nothing is violated."""
+    """Every planned case has an outcome, and no invariant is violated."""
     VIOLATIONS = 1
     """At least one invariant is violated."""
     USAGE = 2
-    """The command cannot be carried out as it was given."""
+    """The command line is invalid, or the command cannot be executed in this environment."""
     INCOMPLETE = 4
-    """An incomplete result, for one of five reasons.
+    """The result is incomplete, for one of five reasons.
 
-    A planned case has no outcome; an installed library was not tested, because it cannot be used or its adapter is not
-    to be trusted; no library was tested at all; a stopped run did not settle whom its failures accuse; or a case crashed after other
-    cases only, and none of them could be found to have caused that.
+    * A planned case has no outcome.
+    * An installed library was not tested, because it cannot be used or its adapter cannot be trusted.
+    * No library was tested at all.
+    * The run was stopped before it settled which library its failures accuse.
+    * A case crashed only after other cases, and the suite could not find the case that caused the crash.
     """
     VOID = 5
-    """A canary did not end as it was built to: nothing of this run can be believed."""
+    """A canary had an unexpected result, so no result of this run can be trusted."""
     NO_ROOM = 6
     """Results or temporary files could not be written."""
     WAIVER = 20
     """Gate: a waiver is expired, matches nothing, overlaps another, or expects a failure that no longer happens."""
     OWN_TESTS = 21
-    """Gate: the tests that were run beside ours did not all pass."""
+    """Gate: a test of the package's own tests (``--with-tests``) did not pass."""
     NEW_VIOLATION = 22
-    """Gate: a case that the baseline does not have violates."""
+    """Gate: a case violates an invariant, and the baseline does not contain this case."""
     REGRESSION = 23
-    """Gate: something conformed or was supported in the baseline, and does not or is not now."""
+    """Gate: something conformed or was supported in the baseline, and no longer does or is."""
     SHRUNK = 24
-    """Gate: a cell or a case of the baseline was not planned any more."""
+    """Gate: the run did not plan a cell or a case that the baseline has."""
     NOT_TESTED = 25
-    """Gate: a cell has no results, or a case is lost or not decided."""
+    """Gate: a cell has no results, or a case has no outcome or is inconclusive."""
     STALE = 26
-    """Gate: a cell was run for another lock or suite than there is now."""
+    """Gate: a cell was run with another lock file or another version of the suite than the current one."""
     INTEGRITY = 27
     """Gate: digests of suite, lock, image, candidate or results do not match."""
     INTERRUPTED = 130
-    """Stopped from the keyboard."""
+    """Stopped by SIGINT, such as Ctrl-C."""
     TERMINATED = 143
-    """Stopped by another signal that asks to end."""
+    """Stopped by SIGTERM or SIGHUP."""
 
 
 class UserError(Exception):
-    """A mistake of the user's. The text is one sentence: what, where, why, what to do next."""
+    """A mistake that the user can correct. The text is one sentence: the problem, its place, its cause and the next step."""
 
 
 def why(error: OSError) -> str:
-    """Return why the system or Python refuses an operation; never empty. An error without a number has only its text."""
+    """Return the reason of a failed operation, never empty. An error without ``errno`` has only its text."""
     return error.strerror or str(error) or type(error).__name__
 
 
 @contextmanager
 def given_by(option: str, path: Path) -> Iterator[None]:
-    """Inside, a file is written that was asked for by an option: what cannot be written is the user's to mend."""
+    """Raise UserError, with the name of the option, if the context cannot write the file that the option names."""
     try:
         yield
     except OSError as error:

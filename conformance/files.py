@@ -1,4 +1,4 @@
-"""File access of every command: one reader, which never waits, one writer, and one way to ask about a path.
+"""File access of every command: a reader that never blocks, an atomic writer, and tests of a path.
 
 The reader accepts regular files up to a size limit. It also reads ``/dev/stdin`` and ``/dev/fd/N``, which the process
 inherited.
@@ -47,7 +47,7 @@ class Unreadable(UserError):
 
     @property
     def brief(self) -> str:
-        """The message without the folder, for a sentence that names the folder itself."""
+        """Message without the folder, for a sentence that already names the folder."""
         return self._told(self.path.name)
 
     def _told(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders that are kept between commands, with code that the suite runs again: environments and build contexts."""
+"""Folders that are kept between commands and contain code that the suite runs: virtual environments and build contexts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from conformance import files, links
 from conformance.exits import UserError
 
 BUILD = Path("build")
-"""The first choice, in the working folder."""
+"""First choice: a folder in the working folder."""
 CACHE = "XDG_CACHE_HOME"
 """Environment variable with the user's folder for caches."""
 _OURS = "cuda-interop-conformance"
 
 
 def place(name: str, tell: Callable[[str], None], given: Path | None = None) -> Path:
-    """Return a folder that no other user can exchange: ``build/NAME`` here, else one in the user's cache.
+    """Return a folder that no other user can replace: ``build/NAME`` in the working folder, or else a folder in the user's cache.
 
-    A folder that the user has given has no alternative. Nothing is created. ``tell`` takes the reason for a second choice.
+    If the user has given a folder, there is no alternative. The function creates nothing. ``tell`` receives the reason if the second
+    choice is used.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: another user could replace every choice.
     """
     choices = [given] if given else [BUILD / name, _cache() / name]
     troubles: list[str] = []
@@ -34,7 +35,7 @@ def place(name: str, tell: Callable[[str], None], given: Path | None = None) -> 
             return choice
         troubles.append(trouble)
     raise UserError(
-        f"{'; '.join(troubles)}, and code that is kept there could be exchanged; go to a folder that only you can change, or set {CACHE} to one"
+        f"{'; '.join(troubles)}, and another user could replace the code in it; change to a folder that only you can write to, or set {CACHE} to one"
     )
 
 
@@ -42,13 +43,13 @@ def make(folder: Path) -> None:
     """Create the folder that :func:`place` has returned.
 
     Raises:
-        UserError: another user has been faster.
-        OSError: it cannot be created.
+        UserError: another user has created the folder first.
+        OSError: the folder cannot be created.
     """
     files.make_folder(folder)
     trouble = links.exchange(folder)
     if trouble:
-        raise UserError(f"{trouble}, and code that is kept there could be exchanged; remove it")
+        raise UserError(f"{trouble}, and another user could replace the code in it; remove the folder")
 
 
 def _cache() -> Path:

@@ -44,6 +44,6 @@ if __name__ == "__main__":
     load(os.path.dirname(os.path.abspath(__file__)))
     answers = os.environ.get(ANSWERS)
     if answers:
-        os.set_inheritable(int(answers), False)  # a program that a library starts would keep the descriptor open
+        os.set_inheritable(int(answers), False)  # otherwise a program that a library starts keeps the pipe open
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

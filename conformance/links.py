@@ -1,6 +1,6 @@
-"""Ways through folders that other users may have prepared: a link is followed only if it can be trusted.
+"""Resolve paths safely in folders that other users can write to: follow only links that no other user could have created.
 
-The kernel does the same in sticky folders where ``fs.protected_symlinks`` is set, but not every machine has it set.
+The kernel does the same in sticky folders if ``fs.protected_symlinks`` is set. Not every machine sets it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Foreign(PermissionError):
 
 @contextmanager
 def entry(path: Path, *, follow: bool, make: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield where a path leads: the descriptor of a folder, and the name of the entry in it, which may be missing.
+    """Yield the target of a path: the descriptor of a folder, and the name of an entry in it, which may be missing.
 
-    Each link on the way is opened, checked and read through its descriptor, so that nobody can exchange it in between.
+    Each link on the way is opened, checked and read through its descriptor, so that no process can replace it in between.
     With ``follow`` this also holds for the last part of the path; without, a link there is the entry itself. With
     ``make`` missing folders above the entry are created. The name is ``.`` if the path leads to the folder itself. An
     entry that is still a link with ``follow`` names an open file of a process and is in ``/proc``.
@@ -52,7 +52,7 @@ def entry(path: Path, *, follow: bool, make: bool = False) -> Iterator[tuple[int
 
 
 class _Way:
-    """A walk along a path. It holds the descriptor of the folder that it has come to."""
+    """A walk along a path, which keeps the current folder open."""
 
     def __init__(self, path: Path) -> None:
         text = os.fspath(path)
@@ -61,7 +61,7 @@ class _Way:
         self._links = 0
         self.folder = os.open("/" if text.startswith("/") else ".", _LOOK | os.O_DIRECTORY)
         self.troubles = [self.told]
-        """For each folder on the way, why another user could exchange an entry of it, or ``None``."""
+        """For each folder on the way, the reason why another user could replace an entry in it, or ``None``."""
 
     def __enter__(self) -> _Way:
         return self
@@ -71,7 +71,7 @@ class _Way:
 
     @property
     def told(self) -> str | None:
-        """Why another user could exchange an entry of the folder that the walk has come to, or ``None``."""
+        """Reason why another user could replace an entry of the current folder, or ``None``."""
         told = private.trouble(os.fstat(self.folder))
         return told and f"{os.readlink(f'/proc/self/fd/{self.folder}')} {told}"
 
@@ -104,7 +104,7 @@ class _Way:
         self._left.appendleft(name)
 
     def _is_entered(self, found: int, name: str, *, is_last: bool) -> bool:
-        """Go on into a folder or along a link; return whether this is the end instead."""
+        """Enter a folder or follow a link. Return whether the walk ends at this entry instead."""
         try:
             facts = os.fstat(found)
             if stat.S_ISLNK(facts.st_mode):
@@ -171,7 +171,9 @@ def folder(path: Path) -> Iterator[int]:
         try:
             found = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=above)
         except NotADirectoryError as error:
-            raise NotADirectoryError(errno.ENOTDIR, "a folder is needed, and it is not a folder", str(path)) from error
+            raise NotADirectoryError(
+                errno.ENOTDIR, "a folder is needed, and this is not a folder", str(path)
+            ) from error
         try:
             if name != "." and private.is_planted(os.fstat(found), os.fstat(above)):
                 raise Foreign(
@@ -183,10 +185,10 @@ def folder(path: Path) -> Iterator[int]:
 
 
 def exchange(path: Path) -> str | None:
-    """Return why another user could exchange a folder, an entry in it, or a part of the path to it, or ``None``.
+    """Return the reason why another user could replace a folder, an entry in it, or a part of its path, or ``None``.
 
-    Code may be run from a folder only if there is no such reason. On the way to it, sticky folders are safe. The folder
-    itself must not be one: in it other users can create the entries that are still missing. For a missing folder the
+    Run code from a folder only if there is no such reason. Sticky folders are safe on the way to the folder. The folder
+    itself must not be sticky, because other users could create its missing entries. If the folder is missing, the
     folder above it decides.
     """
     try:

@@ -1,4 +1,4 @@
-"""Who may write to a folder of results: one run at a time, inside the cells and outside of them alike."""
+"""The lock of a results folder: only one run at a time writes to it, inside and outside the cells."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOCK = ".lock"
 
 @contextmanager
 def owned(out: Path) -> Iterator[None]:
-    """Be the only run that writes here; the kernel lets go when a process ends, however it ends.
+    """Hold the lock of a results folder. The kernel releases it when the process ends, also after a crash.
 
-    Raises UserError where another one does.
+    Raises UserError if another run holds it.
     """
     try:
         lock = files.own(out / LOCK, os.O_RDWR)

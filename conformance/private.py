@@ -1,4 +1,4 @@
-"""Which paths another user may exchange, and folders that only this user can enter.
+"""Tests whether another user could replace a path, and private folders that only this user can enter.
 
 Private folders have an unpredictable name and are checked before use.
 """
@@ -53,15 +53,15 @@ def _made(where: Iterable[str]) -> Path:
             try:
                 made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
             except OSError as error:
-                trouble = f"no folder can be made in {place} ({error.strerror})"
+                trouble = f"no folder can be created in {place} ({error.strerror})"
             else:
                 if _is_ours_alone(made):
                     return made
                 made.rmdir()
-                trouble = f"the file system of {place} lets other users into every folder"
+                trouble = f"the file system of {place} gives other users access to every folder"
         troubles.append(trouble)
     raise UserError(
-        f"no private folder can be made for the processes of a run: {'; '.join(troubles)}; set TMPDIR to a folder that only you can write to"
+        f"no private folder can be created for the processes of a run: {'; '.join(troubles)}; set TMPDIR to a folder that only you can write to"
     )
 
 
@@ -112,10 +112,10 @@ def is_closed(found: os.stat_result) -> bool:
 
 
 def is_planted(found: os.stat_result, above: os.stat_result) -> bool:
-    """Return whether another user may have chosen the name of an entry: it is theirs, and every user can create it.
+    """Return whether another user may have chosen the name of an entry: that user owns it, in a folder to which every user can write.
 
-    An entry of another user in other folders is one that this user has named, such as a folder that a container has
-    mounted, or a checkout of another user.
+    In other folders, this user has chosen to use the entry: for example a folder that a container mounts, or a checkout
+    that belongs to another user.
     """
     return not is_ours(found) and bool(above.st_mode & stat.S_IWOTH)
 
@@ -138,7 +138,7 @@ def trouble(found: os.stat_result) -> str | None:
 def _open_to(found: os.stat_result) -> str | None:
     """Return which other users can write to an entry of this user or of root."""
     if found.st_mode & stat.S_IWOTH:
-        return "can be written to by everybody and is not sticky"
+        return "can be written to by every user and is not sticky"
     if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
         return f"can be written to by another group (gid {found.st_gid})"
     return None

@@ -73,7 +73,7 @@ def _folders(name: str) -> Read:
     def read(text: str) -> str | Mistake:
         missing = [folder for folder in text.split(os.pathsep) if folder and not os.path.isdir(folder)]
         return (
-            Mistake(f"{name}: {missing[0]!r} is no folder; unset it, or name folders with candidates")
+            Mistake(f"{name}: {missing[0]!r} is not a folder; unset it, or name folders with candidates")
             if missing
             else text
         )
@@ -107,9 +107,9 @@ OF_THE_USER: dict[str, Callable[[str], Read]] = {
 OF_OURS: dict[str, str] = {
     "CONFORMANCE_ANSWERS": "",
     "CONFORMANCE_INDEX": "; --index names a package index",
-    "CONFORMANCE_JOBS": "; -n sets how many processes there are",
+    "CONFORMANCE_JOBS": "; -n sets the number of processes",
     "CONFORMANCE_REPORT": "",
-    "CONFORMANCE_SEED": "; --seed mixes the cases",
+    "CONFORMANCE_SEED": "; --seed changes the order of the cases",
     "CONFORMANCE_SELFTEST_SPOIL": "",
     "CONFORMANCE_SERVER": "",
     "CONFORMANCE_TURN": "",
@@ -132,7 +132,7 @@ def not_ours(around: Mapping[str, str]) -> Iterator[str]:
         if name in OF_OURS:
             yield f"{name} is ignored: the suite sets it for its own processes{OF_OURS[name]}"
         elif name.startswith(PREFIX) and name not in OF_THE_USER:
-            hint = meant(name, OF_THE_USER, f"there are {', '.join(OF_THE_USER)}")
+            hint = meant(name, OF_THE_USER, f"the settings are {', '.join(OF_THE_USER)}")
             yield f"{name} is ignored: it is not a setting of the suite{hint}"
 
 

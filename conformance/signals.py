@@ -1,6 +1,6 @@
-"""Being asked to stop: the first signal is noted, so that what is under way can be put down in order; a second one kills.
+"""Signals that stop a command: the first one requests an orderly stop, a second one kills the process.
 
-Inside the cells and outside of them alike.
+Used inside and outside the cells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ ASKED_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stops:
-    """While it is entered, ``number`` is the signal that asked to stop, if any did."""
+    """Context that handles the stop signals. ``number`` is the first signal received, or ``None``."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -30,7 +30,7 @@ class Stops:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def noted(self, number: int, frame: FrameType | None) -> None:
-        """A signal has come; the next one does what it would have done without us."""
+        """Record the signal. Restore the default handlers, so that the next signal ends the process."""
         self.number = number
         for again in ASKED_TO_STOP:
             signal.signal(again, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The folder for temporary files. Its errors are reported as such, never as errors of results or of a library."""
+"""The folder for temporary files. Its errors are never reported as errors of the results or of a library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class NoTemporaryFiles(Exception):
 
 @contextmanager
 def room() -> Iterator[None]:
-    """Raise :class:`NoTemporaryFiles` if a write fails. The context must write temporary files only."""
+    """Raise :class:`NoTemporaryFiles` if a write fails. The context must write only temporary files."""
     try:
         yield
     except OSError as error:

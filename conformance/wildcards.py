@@ -1,4 +1,4 @@
-"""Patterns with one special character: ``*`` stands for any text. Brackets are brackets, as case ids and messages have them."""
+"""Patterns with one special character, ``*``, which matches any text. Brackets are not special, because case ids and messages contain them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ STAR = "*"
 
 
 def fits(pattern: str, text: str) -> bool:
-    """Whether the whole text is what the pattern says."""
+    """Return whether the pattern matches the whole text."""
     first, *others = pattern.split(STAR)
     if not others:
         return text == pattern
@@ -18,7 +18,7 @@ def fits(pattern: str, text: str) -> bool:
 
 
 def _one_after_the_other(parts: Iterable[str], text: str, at: int, end: int) -> bool:
-    """Whether the parts are there in this order. The first place of each leaves most to the others, so nothing is tried twice."""
+    """Return whether the text contains the parts in this order. The first place of each part leaves the most text to the others, so no backtracking is needed."""
     for part in parts:
         at = text.find(part, at, end)
         if at < 0:
@@ -28,6 +28,6 @@ def _one_after_the_other(parts: Iterable[str], text: str, at: int, end: int) -> 
 
 
 def may_begin(pattern: str, beginning: str) -> bool:
-    """Whether some text that begins so fits the pattern, as far as its part before the first ``*`` tells."""
+    """Return whether a text with this beginning can match the pattern. Only the part before the first ``*`` is compared."""
     head, star, _ = pattern.partition(STAR)
     return head.startswith(beginning) or (bool(star) and beginning.startswith(head))

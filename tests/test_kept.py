@@ -45,7 +45,7 @@ def test_where_every_user_can_change_it_the_cache_is_used(name: str, here: Path,
     (here / name).chmod(0o777)
     told: list[str] = []
     assert chosen(told) == tmp_path / "cache" / "cuda-interop-conformance" / "venvs"
-    assert "can be written to by everybody" in told[0]
+    assert "can be written to by every user" in told[0]
 
 
 @as_root
@@ -71,10 +71,10 @@ def test_a_link_of_another_user_is_not_followed(here: Path, tmp_path: Path) -> N
 def test_where_no_folder_can_be_trusted_the_way_to_go_on_is_told(here: Path, tmp_path: Path) -> None:
     """A folder that the user has given has no alternative."""
     tmp_path.chmod(0o777)
-    with pytest.raises(UserError, match=f"go to a folder that only you can change, or set {kept.CACHE} to one"):
+    with pytest.raises(UserError, match=f"change to a folder that only you can write to, or set {kept.CACHE} to one"):
         chosen([])
     tmp_path.chmod(0o755)
     (tmp_path / "given").mkdir()
     (tmp_path / "given").chmod(0o777)
-    with pytest.raises(UserError, match="given can be written to by everybody"):
+    with pytest.raises(UserError, match="given can be written to by every user"):
         kept.place("cells", [].append, tmp_path / "given")

@@ -118,7 +118,7 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
     for path in (tmp_path / "file", tmp_path / "link", Path("/dev/null")):
-        with pytest.raises(NotADirectoryError, match="a folder is needed, and it is not a folder"):
+        with pytest.raises(NotADirectoryError, match="a folder is needed, and this is not a folder"):
             files.make_folder(path)
 
 

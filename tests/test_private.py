@@ -70,7 +70,7 @@ def test_where_no_place_can_be_trusted_nothing_is_started(one_place: Path) -> No
     with pytest.raises(UserError) as told, private.folder():
         pass
     assert str(told.value) == (
-        f"no private folder can be made for the processes of a run: {one_place} can be written to by everybody and is not sticky; "
+        f"no private folder can be created for the processes of a run: {one_place} can be written to by every user and is not sticky; "
         "set TMPDIR to a folder that only you can write to"
     )
 
@@ -97,6 +97,6 @@ def test_a_file_system_that_lets_everybody_in_is_not_used(one_place: Path, monke
         return made
 
     monkeypatch.setattr(private.tempfile, "mkdtemp", open_to_all)
-    with pytest.raises(UserError, match="lets other users into every folder"), private.folder():
+    with pytest.raises(UserError, match="gives other users access to every folder"), private.folder():
         pass
     assert list(one_place.iterdir()) == []

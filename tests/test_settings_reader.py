@@ -69,7 +69,10 @@ def test_a_variable_that_nobody_reads_is_told() -> None:
     assert (
         typo == "CONFORMANCE_DEADLNE is ignored: it is not a setting of the suite; did you mean CONFORMANCE_DEADLINE?"
     )
-    assert seed == "CONFORMANCE_SEED is ignored: the suite sets it for its own processes; --seed mixes the cases"
+    assert (
+        seed
+        == "CONFORMANCE_SEED is ignored: the suite sets it for its own processes; --seed changes the order of the cases"
+    )
 
 
 def test_what_the_suite_sets_for_its_own_processes_is_not_taken_from_the_user() -> None:
@@ -92,7 +95,7 @@ def test_mistakes_in_options_and_variables_are_told_together(conformance: Comman
         "check", "-n", "²", "--deadline", "nan", "--limit", "-1", CONFORMANCE_DEADLINE="", CONFORMANCE_ENGIN="x"
     )
     assert (done.code, len(done.stderr.splitlines())) == (Exit.USAGE, 4), done.stderr
-    assert [word in done.stderr for word in ("-n: ", "--deadline: ", "--limit: ", "CONFORMANCE_DEADLINE: ")] == [
+    assert [word in done.stderr for word in ("-n: ", "--timeout: ", "--limit: ", "CONFORMANCE_DEADLINE: ")] == [
         True
     ] * 4
 
@@ -121,4 +124,4 @@ def test_candidates_have_to_be_folders(tmp_path: Path) -> None:
     assert read(f"{tmp_path}{os.pathsep}{tmp_path}") == f"{tmp_path}{os.pathsep}{tmp_path}"
     found = read(f"{tmp_path}{os.pathsep}/nonexistent")
     assert isinstance(found, settings.Mistake)
-    assert found.text.startswith("CONFORMANCE_CANDIDATES: '/nonexistent' is no folder")
+    assert found.text.startswith("CONFORMANCE_CANDIDATES: '/nonexistent' is not a folder")

@@ -10,7 +10,7 @@ from .screen import columns
 
 
 class Progress:
-    """One line that is rewritten on a terminal; elsewhere a line for every tenth of the way."""
+    """A progress line. On a terminal it is rewritten in place. Otherwise a line is printed for every tenth of the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -18,7 +18,7 @@ class Progress:
         self._tenth = -1
 
     def show(self, done: int, planned: int, text: str, newest: str = "") -> None:
-        """Show how far it is: so many of so many, in words, and what came last."""
+        """Show the progress: ``done`` of ``planned`` as a bar, a text, and the newest item."""
         if self._rewrites:
             self._rewrite(done, planned, f"{text}  {newest}")
         elif done * 10 // max(planned, 1) > self._tenth:
@@ -39,7 +39,7 @@ class Progress:
 
 @contextmanager
 def waiting(stream: TextIO, text: str) -> Iterator[None]:
-    """Say on a terminal what takes so long, and take it back afterwards."""
+    """Show a text on a terminal while the context runs, and erase it afterwards."""
     if stream.isatty():
         stream.write(text)
         stream.flush()

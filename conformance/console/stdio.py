@@ -1,6 +1,6 @@
-"""Standard output and error, whose reader may go away before a command has said all, as ``| head`` does.
+"""Standard output and error that survive a reader that closes early, such as ``| head``.
 
-A command is then to come to its own end, with its own exit code: a gate that is red stays red whoever listens.
+The command then runs to its end and returns its own exit code, so that a failed gate never looks like a passed one.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any, TextIO, cast
 
 
 class Patient:
-    """A stream that drops what cannot be written any more. ``full`` is why, unless nobody reads it."""
+    """A stream that discards text after a write error. ``full`` is this error, unless the reader has closed the pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.full: OSError | None = None
 
     def write(self, text: str) -> int:
-        """As many characters as there are, written or not."""
+        """Write the text, or discard it after an error. Return its length in both cases."""
         try:
             return self._stream.write(text)
         except OSError as error:
@@ -29,7 +29,7 @@ class Patient:
             return len(text)
 
     def flush(self) -> None:
-        """What was written so far."""
+        """Flush the stream, or discard the buffer after an error."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -39,9 +39,8 @@ class Patient:
         if not isinstance(error, BrokenPipeError):
             self.full = self.full or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(
-            nowhere, self._stream.fileno()
-        )  # what is buffered goes there, too, or Python's own end would fail on it
+        # The buffered text goes there too. Otherwise Python would fail to flush it when the interpreter exits.
+        os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
@@ -50,8 +49,8 @@ class Patient:
 
 @contextmanager
 def patient() -> Iterator[Patient]:
-    """Inside, both are such streams, and what a library says is no text that they could not show. Gives standard output."""
-    streams = [stream or StringIO() for stream in (sys.stdout, sys.stderr)]  # None where the caller has closed it
+    """Replace standard output and error by :class:`Patient` streams that can encode every text. Yield standard output."""
+    streams = [stream or StringIO() for stream in (sys.stdout, sys.stderr)]  # None if the caller has closed the stream
     for stream in streams:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""How everything that is told to people tells exchanges, clauses, and what went wrong: in words, and what is alike once."""
+"""Wording of exchanges, clauses and failure reasons, shared by all reports. Equal things are named only once."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ CLAIMS = "Documented calls"
 NATIVE = "Objects as they are"
 _BY_CALL = {"claim": CLAIMS, "native": NATIVE, "style": NATIVE}
 NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
-"""What differs from run to run in sentences that say the same."""
+"""Parts of a reason that differ between runs: addresses and numbers."""
 _CORE = 80
 
 
 def way(invariant: str, protocol: str) -> str:
-    """How the array changes hands; a documented claim is about a library's own call, whatever lies below it.
+    """Return the name of the exchange path: a protocol, or a library's own call.
 
-    So is a call that gets an object as it is.
+    The families of documented calls and of objects as they are test the call, which may use any protocol internally.
     """
     return _BY_CALL.get(invariant.partition(".")[0]) or PROTOCOLS.get(protocol, protocol)
 
 
 def where(exchanges: Iterable[tuple[str, str, tuple[str, ...]]]) -> str:
-    """``a, b → c, DLPack on cuda`` for each way and device, of exchanges as way, device and libraries; chains apart."""
+    """Return ``a, b → c, DLPack on cuda`` for each path and device. An exchange is a path, a device and its libraries. Chains are listed separately."""
     places: dict[tuple[str, str, int], list[tuple[str, ...]]] = {}
     for name, device, libraries in exchanges:
         places.setdefault((name, device, len(libraries)), []).append(libraries)
@@ -35,12 +35,12 @@ def where(exchanges: Iterable[tuple[str, str, tuple[str, ...]]]) -> str:
 
 
 def core(reason: str) -> str:
-    """The reason without numbers, so that addresses and counts do not keep like from like."""
+    """Return the beginning of a reason without numbers, so that reasons with other addresses or counts compare equal."""
     return NUMBERS.sub("", reason)[:_CORE]
 
 
 def many(count: int, one: str, several: str = "") -> str:
-    """A number with its noun."""
+    """Return a number with its noun in the singular or plural: ``1 case``, ``2 cases``."""
     return f"{count} {one if count == 1 else several or one + 's'}"
 
 
@@ -51,18 +51,18 @@ def _names(names: Iterable[str]) -> str:
 # -- clauses
 
 INFERRED = ", as we infer from the text"
-"""What stands behind a demand that a document does not make in so many words (a starred keyword)."""
+"""Suffix of a requirement that a document only implies (a keyword with a star)."""
 _UNSIDED = {"nobody": "binds no library", "user": "binds the user"}
 
 
 def duty(clause: Clause) -> str:
-    """Whom a clause binds, and how strongly: ``the producer must, the consumer should, as we infer from the text``."""
+    """Return the sides that a clause binds, with their keywords: ``the producer must, the consumer should, as we infer from the text``."""
     bound = clause.duties.get(LIBRARY)
     if bound is not None:
         return f"documented by {clause.publisher or 'the library'}"
     sides = [_strength(role, clause.duty(role)) for role in Role if clause.binds(role)]
-    rest = [_UNSIDED[who] for who in UNSIDED if who in clause.duties]
-    return ", ".join((*sides, *(f"the rest {told}" if sides else told for told in rest)))
+    rest = [_UNSIDED[name] for name in UNSIDED if name in clause.duties]
+    return ", ".join((*sides, *(f"the rest {text}" if sides else text for text in rest)))
 
 
 def _strength(role: Role, duty: Duty) -> str:
@@ -70,7 +70,7 @@ def _strength(role: Role, duty: Duty) -> str:
 
 
 def known(id: str) -> Clause | None:
-    """The clause; ``None`` for one that is unknown here, as in the results of another version of the suite."""
+    """Return the clause with this id, or ``None`` if this version of the suite does not know it."""
     try:
         return clause(id)
     except KeyError:
@@ -78,12 +78,12 @@ def known(id: str) -> Clause | None:
 
 
 def demand(id: str, role: Role | None) -> str:
-    """The half of a clause that is about this side, in a sentence, with its id; only the id of a clause that is unknown here."""
+    """Return the id of a clause with its requirement for one side. Return only the id of a clause that this version does not know."""
     found = known(id)
     if found is None:
         return id
     if role is None or not (found.binds(role) or set(UNSIDED) & found.duties.keys()):
         return f"{id}: {found.statement}"
-    told = found.duty(role)
-    text = f"{told.text.rstrip('.')}{INFERRED}." if told.inferred else told.text
+    duty = found.duty(role)
+    text = f"{duty.text.rstrip('.')}{INFERRED}." if duty.inferred else duty.text
     return f"{id}: {text}"

@@ -1,4 +1,4 @@
-"""What every engine can do."""
+"""Interface of the engines: the places where cells run."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from .model import Cell, Ending, Prepared, Task
 
 
 class Engine(Protocol):
-    """A place where cells run. One runner uses it, from one thread."""
+    """A place where cells run. One runner uses an engine, from one thread."""
 
     name: str
 
     def available(self) -> str | None:
-        """Why it cannot be used here; ``None`` where it can."""
+        """Return the reason why the engine cannot be used here, or ``None``."""
 
     def facts(self) -> dict[str, str]:
-        """What a record says about it: version, how GPUs are reached, and why so."""
+        """Return the facts for the record of a cell: version, access to GPUs, and the reason for this access."""
 
     def prepare(self, cells: Sequence[Cell]) -> Mapping[str, Prepared | Ending]:
-        """Make what these cells run in, as far as it is not there. A failure is the ending of the cells that need it."""
+        """Create the missing images or environments of these cells. A failure is the ending of each cell that needs it."""
 
     def command(self, task: Task) -> Command:
-        """Runs the cell in the foreground: it ends when the cell does."""
+        """Return the command that runs the cell in the foreground. It ends when the cell ends."""
 
     def environment(self, task: Task) -> Mapping[str, str]:
-        """The variables of that command."""
+        """Return the environment variables of :meth:`command`."""
 
     def clear(self, task: Task) -> None:
-        """Do away with what a start under the same name has left, and make the folder of results writable."""
+        """Remove the remains of an earlier start with the same name, and make the results folder writable."""
 
     def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """Ask a running cell to put everything down in order. Does not wait."""
+        """Request an orderly stop of a running cell. Does not wait."""
 
     def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
         """End a running cell at once."""
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
-        """How a cell ended: exit code of the command, what it said, whether it has written results. Leaves nothing behind."""
+        """Return how a cell ended, and remove its remains.
+
+        ``code`` is the exit code of the command, ``said`` its output, and ``wrote`` whether it has written results.
+        """
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
         """Return the command that opens a shell in the environment of the cell.

@@ -1,4 +1,4 @@
-"""Which cells: from matrix.yaml and its locks to what the engines are given."""
+"""Select cells from matrix.yaml and its lock files for the engines."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from conformance.matrix.model import Matrix
 from .model import Cell
 
 HERE = Cell("here")
-"""What is installed where the runner is, whatever that may be."""
+"""The cell that stands for the current environment, with its installed packages."""
 
 
 def planned(path: Path, tier: str | None, names: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells of a tier, or those with these names or aliases, of any tier.
+    """Return the cells of a tier, or the cells with these names or aliases, of any tier.
 
-    Raises UserError for names that there are none of.
+    Raises UserError for unknown names.
     """
     found = matrix.plan(path, None if names else tier, names)
     cells = found.shown[-1].cells if not names else found.cells
@@ -29,7 +29,7 @@ def planned(path: Path, tier: str | None, names: Sequence[str]) -> tuple[Cell, .
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(
-            f"--cells: there is no cell {', '.join(unknown)}{nearest(unknown[0], known)}; `matrix` shows what there is"
+            f"--cells: there is no cell {', '.join(unknown)}{nearest(unknown[0], known)}; `matrix` lists the cells"
         )
     chosen = dict.fromkeys(known[name] for name in names) if names else cells
     return tuple(_cell(found.matrix, found.standings[cell.name], found.folder) for cell in chosen)
@@ -37,7 +37,7 @@ def planned(path: Path, tier: str | None, names: Sequence[str]) -> tuple[Cell, .
 
 def _cell(written: Matrix, standing: Standing, folder: Path) -> Cell:
     cell, locked = standing.cell, standing.state is State.LOCKED
-    problem = "" if locked else f"{standing.why}; `nox -s lock` makes its lock"
+    problem = "" if locked else f"{standing.why}; `nox -s lock` creates its lock file"
     unresolvable = standing.state is State.UNRESOLVABLE
     return Cell(
         cell.name, cell.alias, cell["python"], cell.major, str(folder / f"{cell.name}.txt") if locked else "",
@@ -47,7 +47,7 @@ def _cell(written: Matrix, standing: Standing, folder: Path) -> Cell:
 
 
 def only(chosen: Iterable[Cell], arguments: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells with the libraries that ``check``, given these arguments, looks at: with ``--between`` not all that they hold."""
+    """Restrict the libraries of the cells to those that ``check`` tests with these arguments: ``--between`` can exclude some."""
     words = [word for argument in arguments for word in argument.split("=", 1)]
     lists = [words[n + 1] for n, word in enumerate(words[:-1]) if len(word) > 2 and "--between".startswith(word)]
     if not lists:
@@ -57,5 +57,5 @@ def only(chosen: Iterable[Cell], arguments: Sequence[str]) -> tuple[Cell, ...]:
 
 
 def titles(cells: Iterable[Cell]) -> str:
-    """The cells as a person calls them."""
+    """Return the display names of the cells, separated by commas."""
     return ", ".join(cell.title for cell in cells)

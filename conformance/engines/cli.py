@@ -1,4 +1,4 @@
-"""``python -m conformance conform`` and ``shell``."""
+"""Commands ``conform`` and ``shell``."""
 
 from __future__ import annotations
 
@@ -48,72 +48,85 @@ ENGINE = "CONFORMANCE_ENGINE"
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``conform`` or ``shell``."""
+    """Add the options of ``conform`` or ``shell``."""
     if name == "shell":
-        command.add_argument("cell", metavar="CELL", help="its name, or its name in matrix.yaml")
+        command.add_argument("cell", metavar="CELL", help="name of the cell, or its alias in matrix.yaml")
         _add_place(command)
         command.set_defaults(run=_shell)
         return
-    command.add_argument("--tier", metavar="TIER", help=f"the cells of this tier (default: {LIGHT_TIER})")
+    command.add_argument("--tier", metavar="TIER", help=f"run the cells of this tier (default: {LIGHT_TIER})")
     command.add_argument(
-        "--cells", default="", metavar="A,B,…", help="these cells, by name or by their name in matrix.yaml"
+        "--cells", default="", metavar="A,B,…", help="run these cells, by name or by their alias in matrix.yaml"
     )
     command.add_argument(
-        "--jobs", type=settings.count("--jobs", "cells side by side"), default=1, metavar="N",
-        help="cells side by side (default: 1)",
+        "--jobs", type=settings.count("--jobs", "parallel cells"), default=1, metavar="N",
+        help="number of cells that run in parallel (default: 1)",
     )  # fmt: skip
-    command.add_argument("--case", action="append", default=[], metavar="ID", help="run this case only (repeatable)")
-    command.add_argument("--out", type=Path, metavar="DIR", help=f"where results go, a folder a cell (default: {OUT})")
+    command.add_argument("--case", action="append", default=[], metavar="ID", help="run only this case (repeatable)")
     command.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with the run in DIR: what has not come to its end"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for the results, with one folder for each cell (default: {OUT})",
+    )
+    command.add_argument(
+        "--resume", type=Path, metavar="DIR", help="continue the run in DIR: run the cells that have not finished"
     )
     command.add_argument(
         "--limit", type=settings.seconds("--limit"), metavar="SECONDS",
-        help=f"what one cell may take (default: {DEFAULTS.seconds:g})",
+        help=f"timeout of one cell (default: {DEFAULTS.seconds:g})",
     )  # fmt: skip
     command.add_argument(
         "--memory",
         metavar="SIZE",
-        help=f"what a container may use (default: {DEFAULTS.memory})",
+        help=f"memory limit of a container (default: {DEFAULTS.memory})",
     )
     _add_gate(command)
     command.add_argument(
-        "--runner", choices=("direct", "pytest"), help="how `check` hands out the cases in each cell (default: direct)"
+        "--runner", choices=("direct", "pytest"), help="option --runner of `check` in each cell (default: direct)"
     )
-    command.add_argument("arguments", nargs="*", metavar="-- ARGUMENTS", help="for `check` in each cell")
+    command.add_argument(
+        "arguments", nargs="*", metavar="-- ARGUMENTS", help="arguments after `--` are passed to `check` in each cell"
+    )
     _add_place(command)
     command.set_defaults(run=_conform)
 
 
 def _add_gate(command: argparse.ArgumentParser) -> None:
-    """What a package's maintainers ask before a release."""
+    """Add the options for a release gate of a package."""
     command.add_argument(
         "--candidate", action="append", default=[], metavar="NAME=WHEEL|REQUIREMENT",
-        help="put a wheel (cvcuda=dist/x.whl) or what an index has (numpy==2.6.0rc1) into every cell that holds that "
-        "distribution, in place of the released version (repeatable)",
+        help="test a wheel (cvcuda=dist/x.whl) or a release from the package index (numpy==2.6.0rc1) in every cell that "
+        "contains that distribution, in place of the locked version (repeatable)",
     )  # fmt: skip
     command.add_argument(
-        "--only-candidate", action="store_true", help="leave out the cells that no candidate can go into"
+        "--only-candidate", action="store_true", help="skip the cells that no candidate can be installed in"
     )
     command.add_argument(
-        "--with-tests", type=Path, metavar="DIR", help="also run these pytest files in each cell, after the suite"
+        "--with-tests",
+        type=Path,
+        metavar="DIR",
+        help="also run the pytest files of this folder in each cell, after the suite",
     )
     command.add_argument(
         "--with-tests-limit", type=settings.seconds("--with-tests-limit"), metavar="SECONDS",
-        help=f"what they may take in one cell (default: {package_tests.SECONDS:g})",
+        help=f"timeout of these tests in one cell (default: {package_tests.SECONDS:g})",
     )  # fmt: skip
 
 
 def _add_place(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on", choices=PLACES, default="auto",
-        help="where cells run (default: the container engine that answers, else venv)",
+        help="engine that runs the cells (default: auto, the first container engine that responds, or else venv)",
     )  # fmt: skip
     command.add_argument(
-        "--gpus", default=gpus.AUTO, metavar="auto|none|0,1", help="the GPUs that cells see (default: all there are)"
+        "--gpus",
+        default=gpus.AUTO,
+        metavar="auto|none|0,1",
+        help="GPUs that the cells can use (default: auto, which is all)",
     )
-    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
-    command.add_argument("--dry-run", action="store_true", help="show the commands, run nothing")
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"matrix file (default: {MATRIX})")
+    command.add_argument("--dry-run", action="store_true", help="print the commands and do not run them")
 
 
 def _conform(options: argparse.Namespace) -> int:
@@ -152,7 +165,7 @@ def _run(run: Run, engine: Engine, out: Path, jobs: int, stops: Stops) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """What can be said before anything is looked at."""
+    """Raise UserError for options that contradict each other or are invalid by themselves."""
     given = {
         "--tier": options.tier, "--cells": options.cells, "--case": options.case, "--out": options.out,
         "arguments for check": options.arguments, "--candidate": options.candidate, "--runner": options.runner,
@@ -160,18 +173,20 @@ def _check(options: argparse.Namespace) -> None:
         "--with-tests-limit": options.with_tests_limit, "--on": options.on != "auto", "--gpus": options.gpus != gpus.AUTO,
     }  # fmt: skip
     for name in (name for name, chosen in given.items() if chosen and options.resume):
-        raise UserError(f"{name} cannot be given with --resume: the run in {options.resume} has been planned already")
+        raise UserError(
+            f"{name} cannot be given with --resume: the plan in {options.resume} already determines the run"
+        )
     if options.only_candidate and not options.candidate:
-        raise UserError("--only-candidate says which cells a candidate goes into; give one by --candidate")
+        raise UserError("--only-candidate needs a candidate; give one by --candidate")
     if options.with_tests_limit and not options.with_tests:
-        raise UserError("--with-tests-limit bounds the tests that --with-tests names; give both")
+        raise UserError("--with-tests-limit is the timeout of the tests that --with-tests names; give both")
     if options.with_tests and not files.is_folder(options.with_tests):
-        raise UserError(f"--with-tests: {options.with_tests} is no folder; name the one that the tests are in")
+        raise UserError(f"--with-tests: {options.with_tests} is not a folder; name the folder that contains the tests")
     if options.tier and options.cells:
-        raise UserError("--tier and --cells both say which cells; give one of them")
+        raise UserError("--tier and --cells both select cells; give one of them")
     word = _not_for_check(options.arguments)
     if word:
-        raise UserError(f"{word} after `--`: that is given before it")
+        raise UserError(f"{word} must be given before `--`, not after it")
 
 
 def _not_for_check(arguments: Sequence[str]) -> str:
@@ -194,7 +209,9 @@ def _left_in(out: Path) -> Run:
     try:
         run = records.read_run(out, own=True)
     except files.NotOwn as error:
-        raise UserError(f"--resume: {error}, and resuming a run executes what its file says; {advice}") from error
+        raise UserError(
+            f"--resume: {error}, and resuming a run executes the commands in this file; {advice}"
+        ) from error
     own = os.environ.get(ENGINE)
     if run.on not in (own, *PLACES[1:]):
         raise UserError(
@@ -204,7 +221,7 @@ def _left_in(out: Path) -> Run:
     word = _not_for_check(run.arguments)
     if word not in ("", "--case"):
         raise UserError(
-            f"{out / records.RUN} has {word} among the arguments for check, which no run contains; begin a new one"
+            f"{out / records.RUN} has {word} among the arguments for check, which the suite never writes; start a new run"
         )
     for cell in run.cells:
         records.folder_of(out, cell.name)
@@ -224,7 +241,7 @@ _DASHES = 2
 
 
 def _is_light(options: argparse.Namespace) -> bool:
-    """Nothing was asked for, and there is no GPU: what is installed here is tested on host memory."""
+    """Return whether to test the current environment on host memory: no option selects anything else, and there is no GPU."""
     asked = (
         options.tier,
         options.cells,
@@ -242,10 +259,10 @@ def _is_light(options: argparse.Namespace) -> bool:
 
 
 def _light(arguments: Sequence[str]) -> int:
-    """In place of this process, so that signals, output and exit code are those of ``check``."""
+    """Replace this process by ``check``, so that signals, output and exit code are those of ``check``."""
     print(
-        "no GPU is to be used and no cells were asked for, so what is installed here is tested on host memory; "
-        f"for cells: `conform --tier {LIGHT_TIER}`"
+        "no GPU is to be used and no option selects cells, so the installed libraries are tested on host memory; "
+        f"to run cells, use `conform --tier {LIGHT_TIER}`"
     )
     command = (sys.executable, *direct.SUITE, "check", *arguments)
     print(f"+ {shlex.join(command)}", file=sys.stderr)
@@ -254,13 +271,13 @@ def _light(arguments: Sequence[str]) -> int:
 
 
 def _for_check(options: argparse.Namespace) -> tuple[str, ...]:
-    """The arguments for ``check`` in each cell."""
+    """Return the arguments for ``check`` in each cell."""
     runner = ("--runner", options.runner) if options.runner else ()
     return (*runner, *options.arguments)
 
 
 def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
-    """Everything that is decided before the run, in one object that is written down."""
+    """Return the plan of a new run, and its engine."""
     bounds = _bounds(options, DEFAULTS)
     chosen, tier = _cells(options)
     if options.candidate:
@@ -279,14 +296,14 @@ def _planned(options: argparse.Namespace, shell: Shell) -> tuple[Run, Engine]:
 
 
 def _placed(options: argparse.Namespace, chosen: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells with the candidates that stand in them."""
+    """Return the cells, each with the candidates that replace a locked version in it."""
     found, mistakes = requests.read(options.candidate)
     shell = _uv_shell(dry_run=options.dry_run)
     return Placing(found, Index(shell.environment, shell.say).best, mistakes).all(chosen, only=options.only_candidate)
 
 
 def _uv_shell(*, dry_run: bool) -> Shell:
-    """By which uv reaches the index that builds reach too."""
+    """Return a shell in which uv uses the package index of image builds."""
     index = images.from_environment(os.environ).index
     return Shell(
         sys.stderr, {**uv.environment(os.environ), **({"UV_DEFAULT_INDEX": index} if index else {})}, dry_run=dry_run
@@ -294,10 +311,10 @@ def _uv_shell(*, dry_run: bool) -> Shell:
 
 
 def _bounds(options: argparse.Namespace, otherwise: Bounds) -> Bounds:
-    """As given; a run that goes on may be given more than it had."""
+    """Return the limits of cells. The options of a resumed run can raise them."""
     memory, seconds = options.memory or otherwise.memory, options.limit or otherwise.seconds
     if not re.fullmatch(r"\d+[kmgKMG]?", memory):
-        raise UserError(f"--memory: {memory!r} is no size; give bytes, or a number with k, m or g, such as 8g")
+        raise UserError(f"--memory: {memory!r} is not a size; give bytes, or a number with k, m or g, such as 8g")
     return replace(otherwise, memory=memory, seconds=seconds)
 
 
@@ -305,7 +322,9 @@ def _cells(options: argparse.Namespace) -> tuple[tuple[Cell, ...], str]:
     names = _words(options.cells)
     if options.on == "here":
         if options.tier or len(names) > 1:
-            raise UserError("--on here runs one environment, this one; name at most one cell by --cells, and no tier")
+            raise UserError(
+                "--on here runs one environment, the current one; name at most one cell by --cells, and omit --tier"
+            )
         return (cells.planned(options.matrix, None, names) if names else (cells.HERE,)), ""
     tier = options.tier or ("" if names else LIGHT_TIER)
     return cells.planned(options.matrix, tier or None, names), tier
@@ -316,7 +335,7 @@ def _words(text: str) -> list[str]:
 
 
 def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Engine]:
-    """The engines to try, in order."""
+    """Return the engines to try, in order."""
     if on == "here":
         return [Here(asked_gpus)]
     venv = Venv(asked_gpus, shell, limit=images.LIMIT)
@@ -329,7 +348,7 @@ def _engines(on: str, asked_gpus: str, bounds: Bounds, shell: Shell) -> list[Eng
 
 
 def _order(program: str) -> making.Order:
-    """Images are built as the environment says (docs/images.md)."""
+    """Return the build settings of images, from environment variables (docs/images.md)."""
     chosen = images.from_environment(os.environ)
     return making.Order(engine=Program(program), settings=chosen, work=None, jobs=2, limit=images.LIMIT)
 
@@ -341,7 +360,7 @@ def _build_shell(*, dry_run: bool) -> Shell:
 
 
 def _begin(run: Run, out: Path) -> None:
-    """The plan is written before anything runs, and what an earlier run has left of these cells is gone before it."""
+    """Remove the results of an earlier run of these cells, and write the plan before any cell runs."""
     for name in (records.CANDIDATES, package_tests.FOLDER):
         records.folder_of(out, name)
     for cell in run.cells:
@@ -354,7 +373,7 @@ def _begin(run: Run, out: Path) -> None:
 
 
 def _dry(run: Run, engine: Engine, out: Path, shell: Shell) -> int:
-    """Every command, none of them run."""
+    """Print every command without running it."""
     place = Unpacking(out, _uv_shell(dry_run=True)).prepare
     placed = {cell.name: place(cell) for cell in run.cells if not cell.problem}
     made = engine.prepare([cell for cell in run.cells if isinstance(placed.get(cell.name), tuple)])
@@ -370,7 +389,7 @@ def _dry(run: Run, engine: Engine, out: Path, shell: Shell) -> int:
 
 
 def _tasks(run: Run, prepared: Prepared, out: Path) -> Iterator[Task]:
-    """What would be started in a cell."""
+    """Yield the tasks that a run starts in a cell."""
     folder, name = (out / prepared.cell.name).absolute(), running.container_name(run, prepared.cell)
     yield Task(prepared, running.arguments(run, folder), folder, name)
     if run.with_tests:

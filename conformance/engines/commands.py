@@ -1,4 +1,4 @@
-"""Every command that runs a cell, as pure functions."""
+"""Container commands that run a cell, as pure functions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RESULTS = "/results"
 CANDIDATES = "/candidates"
 TESTS = "/with-tests"
 CANDIDATES_VARIABLE = "CONFORMANCE_CANDIDATES"
-"""By which a cell knows what stands in front of its path."""
+"""Environment variable with the folders of candidates, which come first in the path of a cell."""
 STARTUP = "conformance/checks/startup"
-"""The folder whose ``sitecustomize`` hides what candidates replace, in the folder that the suite is in."""
+"""Folder of the ``sitecustomize`` that hides the replaced distributions, relative to the folder that contains the suite."""
 RUN_LABEL = "conformance.run"
 STOP_SECONDS = 20
-"""What ``check`` has to put everything down in order; then it is killed."""
+"""Seconds that ``check`` has for an orderly stop before it is killed."""
 GPU_LOCK = os.fspath(gpu_sharing.LOCK)
-"""By which runs on one machine keep out of each other's way on the GPU; containers have to see the same one."""
+"""File lock that keeps runs on one machine from disturbing each other on the GPU. Every container mounts the same file."""
 PODMANS_INIT = tuple(Path(folder, "catatonit") for folder in ("/usr/libexec/podman", "/usr/lib/podman", "/usr/bin"))
 _CUDA_12 = ("cublas", "cuda_nvrtc", "cuda_runtime", "cufft", "curand", "cusolver", "cusparse", "nvjitlink")
 
@@ -50,7 +50,7 @@ def paths(root: str, folders: Sequence[str], *others: str) -> dict[str, str]:
 
 
 def library_path(site: str, line: str) -> str:
-    """Where the CUDA libraries of wheels are, for those that do not look there by themselves (CuPy below 14)."""
+    """Return the ``LD_LIBRARY_PATH`` of the CUDA libraries in wheels. CuPy before version 14 does not search these folders itself."""
     folders = ("cu13",) if line == "13" else _CUDA_12
     return os.pathsep.join(f"{site}/nvidia/{folder}/lib" for folder in folders)
 
@@ -85,13 +85,13 @@ def _variables(found: Mapping[str, str]) -> Iterable[str]:
 
 
 def _first_process(engine: Engine) -> Iterable[str]:
-    """One that buries the dead. Podman's is a package of its own, and no container starts without it if it is asked for."""
+    """Yield the option for a first process that reaps zombies. Podman needs a separate package for it and starts no container without the package."""
     if not engine.is_podman or any(path.exists() for path in PODMANS_INIT):
         yield "--init"
 
 
 def _files(engine: Engine) -> Iterable[str]:
-    """Nothing can be written but /tmp, which begins empty. Podman adds folders of its own, and copies into them, unless told not to."""
+    """Yield the options that make all folders read-only except an empty /tmp. Podman would add writable folders and copy files into them."""
     yield "--read-only"
     if engine.is_podman:
         yield "--read-only-tmpfs=false"
@@ -103,7 +103,7 @@ def _gpus(engine: Engine, gpus: Gpus) -> Iterable[str]:
         for device in gpus.ids or ("all",):
             yield from ("--device", f"nvidia.com/gpu={device}")
     elif gpus.way == "--gpus":
-        # The inner quotes are docker's: a list with commas is one value.
+        # Docker parses this value as CSV, so a list with commas needs inner quotes.
         yield from ("--gpus", f'"device={",".join(gpus.ids)}"' if gpus.ids else "all")
 
 
@@ -114,7 +114,7 @@ def _lock() -> Command:
 def run(
     engine: Engine, task: Task, common: Sequence[str], variables: Mapping[str, str], labels: Mapping[str, str]
 ) -> Command:
-    """Run a cell in a container of its own. It is not removed by itself: how it ended is asked for first."""
+    """Return the command that runs a cell in a separate container. Without ``--rm``, the runner can inspect how the container ended."""
     return (
         engine.program, "run", "--name", task.name,
         *(part for name, value in labels.items() for part in ("--label", f"{name}={value}")),
@@ -125,7 +125,7 @@ def run(
 
 
 def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[str, str]) -> Command:
-    """A shell in a cell, as a run would have it; what it writes is gone with it."""
+    """Return the command for a shell in a cell, with the options of a run. The container is removed when the shell ends."""
     return (
         engine.program, "run", "--rm", "--interactive", "--tty", *common, *_variables(variables),
         "--workdir", "/tmp", image, "sh",
@@ -133,38 +133,38 @@ def shell(engine: Engine, image: str, common: Sequence[str], variables: Mapping[
 
 
 def direct_shell(wanted: Mapping[str, str], around: Mapping[str, str]) -> Command:
-    """The user's shell, with these variables instead of those around."""
+    """Return the command for the user's shell with exactly these environment variables."""
     gone = (part for name in around if name not in wanted for part in ("-u", name))
     new = (f"{name}={value}" for name, value in wanted.items() if around.get(name) != value)
     return ("env", *gone, *new, around.get("SHELL", "/bin/sh"))
 
 
 def state(engine: Engine, name: str) -> Command:
-    """Prints status, exit code and whether the kernel ended something of it for want of memory."""
+    """Return the command that prints status, exit code, and whether the kernel's out-of-memory killer ended a process of the container."""
     template = "{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}"
     return (engine.program, "container", "inspect", "--format", template, name)
 
 
 def image_id(engine: Engine, image: str) -> Command:
-    """Prints the id of an image, which is a digest; fails where the image is not there."""
+    """Return the command that prints the id of an image, which is a digest. It fails if the image is missing."""
     return (engine.program, "image", "inspect", "--format", "{{.Id}}", image)
 
 
 def stop(engine: Engine, name: str) -> Command:
-    """Asks a container to stop, and kills it when it does not."""
+    """Return the command that stops a container, and kills it after :data:`STOP_SECONDS`."""
     return (engine.program, "stop", "-t", str(STOP_SECONDS), name)
 
 
 def kill(engine: Engine, name: str) -> Command:
-    """Ends a container at once."""
+    """Return the command that kills a container."""
     return (engine.program, "kill", name)
 
 
 def remove(engine: Engine, name: str) -> Command:
-    """Removes a container, running or not."""
+    """Return the command that removes a container, running or not."""
     return (engine.program, "rm", "--force", name)
 
 
 def facts(engine: Engine) -> Command:
-    """Prints what the engine knows of itself, as JSON."""
+    """Return the command that prints the facts about the engine as JSON."""
     return (engine.program, "info", "--format", "{{json .}}")

@@ -1,4 +1,4 @@
-"""Cells in containers: what docker and podman have in common, which is nearly everything."""
+"""The engine for containers, with docker or podman."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .model import Bounds, Cell, Ending, Gpus, Lifecycle, Placed, Prepared, Task
 
 SUITE = Path(conformance.__file__).parent
 PLAIN_USER = 10001
-"""Who a container runs as when root starts it."""
+"""User id of a container that root starts."""
 _DRIVER = "/usr/local/nvidia/lib:/usr/local/nvidia/lib64"
-"""Where the driver's libraries are by convention, beside the places that every loader knows."""
+"""Folders of the driver's libraries that the loader does not search by default."""
 
 
 class Containers:
-    """A container engine by its program."""
+    """The container engine of one program, such as ``docker``."""
 
     def __init__(
         self, program: str, shell: Shell, bounds: Bounds, asked_gpus: str, order: making.Order | None = None
@@ -44,20 +44,20 @@ class Containers:
         self._info: dict[str, Any] = {}
 
     def available(self) -> str | None:
-        """Whether its daemon, or podman itself, answers."""
+        """Return why the docker daemon or podman does not respond, or ``None``."""
         answer = self._shell.ask(commands.facts(self.program))
         try:
             self._info = json.loads(answer.stdout) if answer.ok else {}
         except ValueError:
             self._info = {}
         if not self._info or self._info.get("ServerErrors") or not self.version:
-            errors = self._info.get("ServerErrors") or [answer.complaint if not answer.ok else "it tells no version"]
+            errors = self._info.get("ServerErrors") or [answer.complaint if not answer.ok else "it reports no version"]
             return f"{self.program.program} does not answer: {errors[0]}"
         return None
 
     @property
     def version(self) -> str:
-        """The engine's own."""
+        """Version of the engine; empty if unknown."""
         version = (
             self._info.get("version", {}).get("Version") if self.program.is_podman else self._info.get("ServerVersion")
         )
@@ -70,7 +70,7 @@ class Containers:
         )
 
     def facts(self) -> dict[str, str]:
-        """Program, version, GPUs, user."""
+        """Return the program, version, GPUs, user and memory limit."""
         found = self._gpus
         ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
         return {
@@ -80,7 +80,7 @@ class Containers:
 
     @property
     def _user(self) -> User:
-        """Never root where that can be helped. In an engine without root, podman keeps who one is, and in docker root is the user outside."""
+        """User of the containers, and root only if needed. Rootless podman keeps the user's id. In rootless docker, root inside is the user outside."""
         ids = f"{os.getuid() or PLAIN_USER}:{os.getgid() or PLAIN_USER}"
         if not self._rootless:
             return User(ids)
@@ -93,7 +93,7 @@ class Containers:
         return any("rootless" in str(option) for option in self._info.get("SecurityOptions") or ())
 
     def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
-        """Build the images that are not there."""
+        """Build the missing images."""
         if not cells or self._order is None:
             return {}
         recipes = [Recipe(cell=cell.name, python=cell.python, cuda=cell.cuda, lock=Path(cell.lock)) for cell in cells]
@@ -101,7 +101,7 @@ class Containers:
         return {cell.name: self._with_identity(_prepared(cell, outcome)) for cell, outcome in zip(cells, outcomes)}
 
     def _with_identity(self, found: Prepared | Ending) -> Prepared | Ending:
-        """Two images may have one key; which one was run is told by the engine's own id."""
+        """Add the engine's id of the image, because two images can have the same key."""
         if isinstance(found, Ending) or not found.told.get("image"):
             return found
         answer = self._shell.ask(commands.image_id(self.program, found.what))
@@ -110,7 +110,7 @@ class Containers:
         return replace(found, digests={"image": answer.stdout.strip(), "image key": found.what})
 
     def command(self, task: Task) -> Command:
-        """``run`` with everything that is not needed taken away."""
+        """Return the ``run`` command, with the fewest rights that the cell needs."""
         labels = {commands.RUN_LABEL: task.name}
         variables = self._variables(task.prepared.cell)
         return commands.run(self.program, task, self._common(task.prepared.placed), variables, labels)
@@ -126,11 +126,11 @@ class Containers:
         return {"LD_LIBRARY_PATH": ":".join(paths)} if paths else {}
 
     def environment(self, task: Task) -> Mapping[str, str]:
-        """The client's."""
+        """Return the variables of the engine's client, which are those of the runner."""
         return os.environ
 
     def clear(self, task: Task) -> None:
-        """A container of that name may be there, running even, if its runner was killed."""
+        """Remove a container with this name, which a killed runner may have left running. Prepare the GPU lock and the results folder."""
         self._shell.ask(commands.remove(self.program, task.name))
         if self._gpus.way != "none":
             self._make_lock()
@@ -153,7 +153,7 @@ class Containers:
             )
 
     def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """The engine asks its first process, and kills it when it does not end."""
+        """Start ``stop``, which sends SIGTERM to the first process and kills it if it does not end."""
         command = commands.stop(self.program, task.name)
         self._shell.say(f"+ {shlex.join(command)}")
         subprocess.Popen(
@@ -165,12 +165,12 @@ class Containers:
         )
 
     def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """The container, then the client."""
+        """Kill the container, then the client."""
         self._shell.do(commands.kill(self.program, task.name))
         process.kill()
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
-        """Ask the container itself, then remove it."""
+        """Inspect the container, then remove it. Keep it if the engine does not respond."""
         answer = self._shell.ask(commands.state(self.program, task.name))
         state = exit_states.container(answer.stdout) if answer.ok else None
         ending = self._meaning(state, code, said, answer.stderr, wrote=wrote, tests=task.tests is not None)
@@ -185,12 +185,13 @@ class Containers:
             return exit_states.without_container(code, said, answer)
         if not state.ended:
             return Ending(
-                Lifecycle.KILLED, f"the engine's client ended with {code} while the container ran; `--resume` goes on"
+                Lifecycle.KILLED,
+                f"the engine's client ended with exit code {code} while the container ran; `--resume` continues",
             )
         return exit_states.of_container(state, said, self._bounds.memory, wrote=wrote, tests=tests)
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
-        """In a container as a run has it."""
+        """Return the command for a shell in a container with the options of a run."""
         return commands.shell(self.program, prepared.what, self._common(), self._variables(prepared.cell))
 
 

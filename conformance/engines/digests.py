@@ -1,4 +1,4 @@
-"""What a cell ran and what it brought, as SHA-256 in hexadecimal: by these a gate tells results of today from others."""
+"""SHA-256 digests of the inputs and results of a cell. With them a gate recognises results of another suite, lock or image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from conformance import files
 
 SUITE = Path(conformance.__file__).parent
 DECIDES = ("adapters", "cuda", "execution", "launcher.py", "protocols", "reference", "suite", "verdict.py")
-"""The packages and modules that decide what a result says; a change of a report, of an engine or of a gate makes no result stale."""
+"""Packages and modules that affect results. A change in any other module, such as a report or a gate, makes no result stale."""
 PARTS = "+"
-"""Stands between the digests of the parts of a cell that was gone on with by something else."""
+"""Separator of digests, if a cell was resumed with another suite, lock or image."""
 
 
 def of_suite(package: Path = SUITE) -> str:
-    """The suite's source, as far as it decides results: names and contents of its files."""
+    """Return the digest of the source files that affect results: their names and contents."""
     digest = hashlib.sha256()
     for path in sorted(path for part in DECIDES for path in _files(package / part) if _is_source(path)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,7 +47,7 @@ def of_file(path: Path) -> str:
 
 
 def joined(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Those of a cell of which a part was there already: what differs from part to part is named with all its parts."""
+    """Return the digests of a resumed cell. A digest that differs between its starts becomes the list of all its values."""
     found = {**before, **now}
     for name in before.keys() & now.keys():
         parts = (*before[name].split(PARTS), *now[name].split(PARTS))

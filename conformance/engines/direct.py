@@ -1,4 +1,4 @@
-"""Cells that run on the machine itself: what ``here`` and ``venv`` have in common."""
+"""Common base of the engines ``here`` and ``venv``, which run cells without a container."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ SUITE = (command.LAUNCHER, command.MODULE)
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """Variables that keep the working folder out of pytest's path (from Python 3.11 on)."""
 HIDDEN = {"CUDA_VISIBLE_DEVICES": ""}
-"""By which no GPU is seen."""
+"""Variables that hide all GPUs from CUDA."""
 _STRANGE = ("CUDA_PATH", "CUDA_HOME", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
-"""Variables by which something of the machine would get into a cell."""
+"""Variables that would add packages or CUDA libraries of the machine to a cell."""
 
 
 class Direct:
-    """``python -m conformance check`` as a child process. What is started here dies with the runner."""
+    """Run ``python -m conformance check`` as a child process, which the kernel kills when the runner ends."""
 
     def __init__(self, asked_gpus: str) -> None:
         self._asked = asked_gpus
 
     @property
     def gpus(self) -> Gpus:
-        """Which GPUs the cells see."""
+        """GPUs that the cells can use."""
         return gpus.direct(self._asked, gpus.present())
 
     def command(self, task: Task) -> Command:
-        """``check`` itself, or pytest on the package's own tests."""
+        """Return the command for ``check``, or for pytest on the package's own tests."""
         return commands.program(task.prepared.what, task, os.fspath(task.out), str(task.tests), SUITE)
 
     def shell(self, prepared: Prepared, suite: Path) -> Command:
@@ -54,32 +54,32 @@ class Direct:
         return commands.direct_shell(found, os.environ)
 
     def environment(self, task: Task) -> Mapping[str, str]:
-        """The runner's, with this suite, and with the GPUs that were asked for."""
+        """Return the runner's variables, with this copy of the suite in the path and the selected GPUs."""
         folders = [os.fspath(one.folder) for one in task.prepared.placed]
         return variables(os.environ, self.gpus, task.prepared.cell, task.prepared.what, folders)
 
     def clear(self, task: Task) -> None:
-        """Nothing is left: a killed runner takes its children with it."""
+        """Do nothing: an earlier start leaves no process, because children end with their runner."""
 
     def stop(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """``check`` puts everything down in order."""
+        """Send SIGTERM, on which ``check`` stops in an orderly way."""
         process.send_signal(signal.SIGTERM)
 
     def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """All that ``check`` has started dies with it."""
+        """Kill ``check``. Its child processes end with it."""
         process.kill()
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
-        """By the exit code."""
+        """Return the ending that the exit code means."""
         return exit_states.of_check(code, said, wrote=wrote) if task.tests is None else exit_states.of_tests(code, said)
 
 
 def variables(
     around: Mapping[str, str], found: Gpus, cell: Cell, python: str, candidates: Sequence[str] = ()
 ) -> dict[str, str]:
-    """What a cell's process has around it; in a cell that was made from a lock nothing of the machine's own CUDA.
+    """Return the environment variables of a cell's process. A cell with a lock file gets no CUDA libraries of the machine.
 
-    ``candidates`` are folders that stand in front of everything else.
+    ``candidates`` are folders that come first in the path.
     """
     kept = {name: value for name, value in around.items() if not (cell.lock and name in _STRANGE)}
     kept |= SAFE_PATH
@@ -97,6 +97,6 @@ def variables(
 
 
 def facts(name: str, found: Gpus) -> dict[str, str]:
-    """What a record says of an engine without a version of its own."""
+    """Return the facts for the record of an engine that has no version."""
     ids = {"gpus": ",".join(found.ids) or "all"} if found.way != "none" else {}
     return {"engine": name, "gpu": found.way, "gpu reason": found.reason, **ids}

@@ -1,4 +1,4 @@
-"""What a person sees of a run over cells: a line for each that runs, and a table at the end."""
+"""Terminal output of a run over cells: a progress line for each running cell, and a table at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERDICTS = (
     Verdict.OBSERVED,
     Verdict.UNDECIDED,
 )
-"""In the order of the columns; what is lost is missing in the number of cases beside them."""
+"""Verdicts in the order of the columns. Lost cases have no column: the column ``cases`` shows how many are missing."""
 LEGEND = "   ".join(f"{verdict.symbol} {verdict.word}" for verdict in VERDICTS)
 _COLOURS = {
     Lifecycle.DONE: "green",
@@ -35,7 +35,7 @@ _COLOURS = {
 
 
 class Lines:
-    """A line for each cell that runs, rewritten in place on a terminal; elsewhere one for each quarter of the way."""
+    """Progress lines of running cells. A terminal rewrites them in place. Otherwise a line is printed for each quarter of the work."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
@@ -44,7 +44,7 @@ class Lines:
         self._quarter: dict[str, int] = {}
 
     def watch(self, live: Sequence[Live]) -> None:
-        """Show how far each is."""
+        """Show the progress of each running cell."""
         for one in live:
             one.counts.update()
         if self._terminal:
@@ -64,30 +64,30 @@ class Lines:
         self._shown = len(lines)
 
     def say(self, text: str) -> None:
-        """Print something that stays, above the lines."""
+        """Print a permanent text above the progress lines."""
         if self._terminal:
             self._rewrite([])
         print(harmless(text), file=self._screen.stream, flush=True)
 
     def told(self, record: Record) -> None:
-        """Say how a cell ended."""
+        """Print how a cell ended."""
         self.say(f"  {record.cell.title}: {record.ending.lifecycle.value}, {record.ending.reason}")
 
 
 def line(one: Live) -> str:
-    """``smoke-13  [███·······] 120/450 cases  ✓ 100  ✗ 2  32 s``."""
+    """Return a progress line, such as ``smoke-13  [███·······] 120/450 cases  ✓ 100  ✗ 2  32 s``."""
     if one.task.tests is not None:
         return f"  {one.task.prepared.cell.title}  its own tests  {one.seconds:.0f} s"
     counts = one.counts
     filled = 10 * counts.done // max(counts.planned, 1)
     verdicts = "".join(f"  {v.symbol} {counts.verdicts[v.word]}" for v in VERDICTS if counts.verdicts[v.word])
-    how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "looking at the libraries"
+    how_far = f"{counts.done}/{counts.planned} cases" if counts.planned else "inspecting the installed libraries"
     bar = "█" * filled + "·" * (10 - filled)
     return f"  {one.task.prepared.cell.title}  [{bar}] {how_far}{verdicts}  {one.seconds:.0f} s"
 
 
 def announce(stream: TextIO, run: Run, facts: dict[str, str], out: Path) -> None:
-    """Where the cells run and why there, before anything starts."""
+    """Print the engine with the reason for it, the GPUs and the candidates, before any cell starts."""
     version = f" {facts['version']}" if facts.get("version") else ""
     print(f"{many(len(run.cells), 'cell')} on {facts['engine']}{version} ({run.why}), results in {out}", file=stream)
     gpu = "no GPU" if facts["gpu"] == "none" else f"GPU {facts.get('gpus', 'all')} by {facts['gpu']}"
@@ -96,11 +96,11 @@ def announce(stream: TextIO, run: Run, facts: dict[str, str], out: Path) -> None
         count = sum(one.sha256 in (there.sha256 for there in cell.candidates) for cell in run.cells)
         print(f"candidate {one} in {many(count, 'cell')}: {one.file}, sha256 {one.sha256}", file=stream, flush=True)
     if run.with_tests:
-        print(f"beside the suite the tests in {run.with_tests.folder}", file=stream, flush=True)
+        print(f"after the suite, each cell runs the tests in {run.with_tests.folder}", file=stream, flush=True)
 
 
 def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
-    """Cells × how they ended × verdicts, then the reasons of those that did not come to their end, then the sum."""
+    """Print a table of cells with outcomes and verdicts, the reasons of unfinished cells, and a summary."""
     counts = [records.ended(out / record.cell.name) for record in found]
     header = ["cell", "outcome", *(verdict.symbol for verdict in VERDICTS), "cases", "time", *_more_columns(run)]
     rows = [
@@ -120,7 +120,8 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
     if run.asked and not all(cell.candidates or cell.unfit or cell.problem for cell in run.cells):
         screen.line(
             screen.paint(
-                "candidate ·: the cell holds no distribution that one was given for; it is run as it is", "dim"
+                "candidate ·: the cell contains no distribution that a candidate replaces, so it runs the locked versions",
+                "dim",
             )
         )
     if run.with_tests:
@@ -132,7 +133,7 @@ def table(screen: Screen, run: Run, found: Sequence[Record], out: Path) -> None:
 
 
 def _more_columns(run: Run, record: Record | None = None) -> list[str]:
-    """What stands in the cell, and its package's own tests, where the run has such; without a record the header."""
+    """Return the columns for candidates and for the package's own tests, if the run has any. Without a record, return the headings."""
     candidates = "candidate"
     if record:
         candidates = ", ".join(map(str, record.cell.candidates)) or ("none" if record.cell.unfit else "·")
@@ -147,7 +148,7 @@ def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _reason(screen: Screen, record: Record, out: Path) -> None:
-    """A cell that is complete says the rest itself."""
+    """Print why a cell did not finish, and why its own tests failed. Print nothing for a complete cell."""
     ending, tests = record.ending, record.tests
     if tests and tests.code and ending.lifecycle is Lifecycle.DONE:
         screen.line(screen.paint(f"{record.cell.title}: its own tests: {tests}", "red"))
@@ -161,7 +162,7 @@ def _reason(screen: Screen, record: Record, out: Path) -> None:
 def _sum(screen: Screen, found: Sequence[Record], out: Path) -> None:
     done = [record for record in found if record.ending.final]
     screen.line(
-        f"{len(done)} of {many(len(found), 'cell')} came to an end; `python -m conformance report {out}/CELL` shows one"
+        f"{len(done)} of {many(len(found), 'cell')} finished; `python -m conformance report {out}/CELL` shows the results of one"
     )
     if len(done) < len(found):
-        screen.line(screen.paint(f"the rest: `python -m conformance conform --resume {out}`", "yellow"))
+        screen.line(screen.paint(f"`python -m conformance conform --resume {out}` runs the rest", "yellow"))

@@ -1,4 +1,4 @@
-"""Which engine, and why."""
+"""Choose the engine that runs the cells."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .base import Engine
 
 
 def choose(engines: Sequence[Engine]) -> tuple[Engine, str]:
-    """The first of these that can be used, and why: what was asked of those before it.
+    """Return the first usable engine, and the reason: the problems of the engines before it.
 
-    Raises UserError where none can.
+    Raises UserError if none is usable.
     """
     complaints: list[str] = []
     for engine in engines:
         problem = engine.available()
         if problem is None:
             if len(engines) == 1:
-                return engine, "asked for"
-            return engine, "; ".join([*complaints, f"the first that answers: {engine.name}"])
+                return engine, "selected by --on"
+            return engine, "; ".join([*complaints, f"{engine.name} is the first engine that responds"])
         complaints.append(problem)
-    raise UserError("; ".join(complaints) + "; start it, or choose another by --on")
+    raise UserError("; ".join(complaints) + "; start it, or select another engine with --on")

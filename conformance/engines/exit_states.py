@@ -1,4 +1,4 @@
-"""What an exit code, a container's state and last words mean for a cell. Pure."""
+"""Interpret the exit code, the state and the output of a container or process as the ending of a cell. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _NO_IMAGE = re.compile(r"no such image|unable to find image|image not known|does
 _NO_CONTAINER = re.compile(r"no such (container|object)|no container with name", re.IGNORECASE)
 _CHECK_ENDED = frozenset({Exit.OK, Exit.VIOLATIONS, Exit.INCOMPLETE, Exit.VOID})
 _WORDS = {
-    Exit.OK: "complete, and nothing is violated",
+    Exit.OK: "complete, without violations",
     Exit.VIOLATIONS: "complete, with violations",
-    Exit.INCOMPLETE: "something that was planned has no outcome, or something that is installed was not tested",
-    Exit.VOID: "a canary did not end as it was built to: these results cannot be believed",
+    Exit.INCOMPLETE: "incomplete: a planned case has no outcome, or an installed library was not tested",
+    Exit.VOID: "void: a canary had an unexpected result, so these results cannot be trusted",
 }
 _DAEMON_FAILED, _FIRST_SIGNAL = 125, 128
 
 
 @dataclass(frozen=True)
 class Container:
-    """What the engine says of a container. ``oom``: the kernel ended something in it for want of memory."""
+    """State of a container. ``oom`` is whether the kernel's out-of-memory killer ended a process in it."""
 
     status: str
     code: int
@@ -38,12 +38,12 @@ class Container:
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether the container has stopped."""
         return self.status in ("exited", "dead", "stopped")
 
 
 def container(said: str) -> Container | None:
-    """The answer of ``commands.state``; ``None`` where it is something else."""
+    """Parse the output of ``commands.state``. Return ``None`` for any other text."""
     words = said.split()
     if len(words) != 3 or not words[1].lstrip("-").isdigit():
         return None
@@ -51,23 +51,23 @@ def container(said: str) -> Container | None:
 
 
 def of_check(code: int, said: str, *, wrote: bool) -> Ending:
-    """How a cell ended whose ``check`` ended with this exit code, or (negative) by this signal."""
+    """Return the ending of a cell from the exit code of ``check``. A negative code is a signal."""
     if code < 0 or code > _FIRST_SIGNAL:
         return _by_signal(-code if code < 0 else code - _FIRST_SIGNAL)
     if code == Exit.NO_ROOM or (code and NO_SPACE in said.lower()):
-        return Ending(Lifecycle.NO_SPACE, last(said) or "its results could not be written")
+        return Ending(Lifecycle.NO_SPACE, last(said) or "the results could not be written")
     if code == Exit.USAGE:
-        return Ending(Lifecycle.NOT_RUN, last(said, "conformance: ") or "check would not begin")
+        return Ending(Lifecycle.NOT_RUN, last(said, "conformance: ") or "check did not start")
     if code == Exit.INCOMPLETE and not wrote:
         return Ending(Lifecycle.DONE, last(said, "conformance: ") or _WORDS[Exit.INCOMPLETE], code)
     if code in _CHECK_ENDED and wrote:
         return Ending(Lifecycle.DONE, _WORDS[Exit(code)], code)
-    told = last(said) or "it said nothing"
-    return Ending(Lifecycle.NOT_RUN, f"check ended with exit code {code} and left no results: {told}")
+    output = last(said) or "it printed nothing"
+    return Ending(Lifecycle.NOT_RUN, f"check ended with exit code {code} and wrote no results: {output}")
 
 
 def _by_signal(number: int) -> Ending:
-    return Ending(Lifecycle.KILLED, f"ended by {_called(number)} from outside; `--resume` goes on with it")
+    return Ending(Lifecycle.KILLED, f"ended by {_called(number)} from outside; `--resume` continues this cell")
 
 
 def _called(number: int) -> str:
@@ -78,7 +78,7 @@ def _called(number: int) -> str:
 
 
 def of_tests(code: int, said: str) -> Ending:
-    """How a package's own tests ended, by the exit code of pytest. ``exit`` is negative for a signal, whoever has sent it."""
+    """Return the ending of a package's own tests from the exit code of pytest. ``exit`` of the ending is negative for a signal."""
     number = -code if code < 0 else code - _FIRST_SIGNAL
     if number > 0:
         return Ending(Lifecycle.KILLED, f"ended by {_called(number)}", -number)
@@ -88,52 +88,54 @@ def of_tests(code: int, said: str) -> Ending:
 
 
 def of_container(state: Container, said: str, memory: str, *, wrote: bool, tests: bool = False) -> Ending:
-    """How a cell, or the package's own tests in it, ended in a container that is there to be asked."""
+    """Return the ending of a cell, or of the package's own tests in it, from the state of its container."""
     ending = of_tests(state.code, said) if tests else of_check(state.code, said, wrote=wrote)
     if not state.oom:
         return _perhaps_memory(ending, memory) if state.code == _FIRST_SIGNAL + signal.SIGKILL else ending
-    more = f"the kernel ended something in it at its memory limit of {memory}; `--resume` with more --memory begins it anew"
-    if wrote:  # a library or a case may be accused of what was the limit's doing
-        return Ending(Lifecycle.OUT_OF_MEMORY, f"{more}; its results are not to be trusted", ending.exit)
+    more = f"the kernel ended a process in it at its memory limit of {memory}; `--resume` with a larger --memory runs the cell again"
+    if wrote:  # the results may accuse a library of a failure that the memory limit caused
+        return Ending(Lifecycle.OUT_OF_MEMORY, f"{more}; its results cannot be trusted", ending.exit)
     return Ending(Lifecycle.OUT_OF_MEMORY, more)
 
 
 def _perhaps_memory(ending: Ending, memory: str) -> Ending:
-    """Not every engine is told by the kernel; podman often is not."""
+    """Add the memory limit as a possible cause of SIGKILL, because some engines, often podman, do not report out-of-memory kills."""
     return Ending(
-        ending.lifecycle, f"ended by SIGKILL from outside (or at its memory limit of {memory}, of which the engine knows nothing); "
-        "`--resume` goes on with it", ending.exit,
+        ending.lifecycle, f"ended by SIGKILL from outside (or at its memory limit of {memory}, which the engine does not report); "
+        "`--resume` continues this cell", ending.exit,
     )  # fmt: skip
 
 
 def without_container(code: int, said: str, answer: str) -> Ending:
-    """How a cell ended that has no container to be asked: ``said`` by the client, ``answer`` when it was asked for the state."""
-    for told in (answer, said):
-        if _GONE.search(told) or (told is said and _CUT_OFF.search(told)):
-            return Ending(Lifecycle.ENGINE_GONE, last(told))
+    """Return the ending of a cell without a container. ``said`` is the output of the client, and ``answer`` that of the query for the state."""
+    for text in (answer, said):
+        if _GONE.search(text) or (text is said and _CUT_OFF.search(text)):
+            return Ending(Lifecycle.ENGINE_GONE, last(text))
     return refused(said) or Ending(
         Lifecycle.NOT_RUN, f"the engine ended with exit code {code}: {last(said) or last(answer)}"
     )
 
 
 def refused(said: str) -> Ending | None:
-    """What an engine's complaint means, where it is one of those that are known."""
+    """Return the ending for a known error message of an engine, or ``None``."""
     if NO_SPACE in said.lower():
         return Ending(Lifecycle.NO_SPACE, _line(said, NO_SPACE))
     if _NO_IMAGE.search(said):
-        return Ending(Lifecycle.IMAGE_MISSING, f"{last(_line(said, 'image'))}; `python -m conformance images` makes it")
+        return Ending(
+            Lifecycle.IMAGE_MISSING, f"{last(_line(said, 'image'))}; `python -m conformance images` builds it"
+        )
     if _GONE.search(said):
         return Ending(Lifecycle.ENGINE_GONE, last(said))
     return None
 
 
 def never_started(state: Container) -> bool:
-    """A container that was made and could not be started."""
+    """Return whether the engine created the container but could not start it."""
     return state.status in ("created", "configured", "initialized")
 
 
 def build_failed(reason: str) -> Ending:
-    """What a failed preparation means: a full disk and an engine that is gone are told apart."""
+    """Return the ending for a failed preparation. A full disk and an unreachable engine have endings of their own."""
     known = refused(reason)
     if known and known.lifecycle in (Lifecycle.NO_SPACE, Lifecycle.ENGINE_GONE):
         return known
@@ -143,7 +145,7 @@ def build_failed(reason: str) -> Ending:
 
 
 def last(said: str, mark: str = "") -> str:
-    """The last line that was said, or the last with ``mark``, without it."""
+    """Return the last line of the output, or the last line that begins with ``mark``, without the mark."""
     lines = [line.strip() for line in said.splitlines() if line.strip() and "See 'docker run --help'" not in line]
     marked = [line.removeprefix(mark) for line in lines if line.startswith(mark)] if mark else []
     return (marked or lines or [""])[-1]

@@ -1,6 +1,6 @@
-"""Folders of a run from which code is run: no other user may be able to exchange the code.
+"""Checks that no other user can replace the code in the folder of a run.
 
-The folder of a run has candidates, the copy of a package's own tests, and ``run.json``, which says what is run again.
+The folder contains candidates, the copy of a package's own tests, and ``run.json``, which names what a resumed run executes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from . import package_tests, records
 def check(option: str, out: Path, advice: str, cells: Iterable[str] = (), *, contained: int | None = None) -> None:
     """Check the folder of a run whose code is about to be run, and in it the folders of these cells.
 
-    ``contained`` is the user that containers run as, who may own the folders of cells.
+    ``contained`` is the user id of the containers. This user may own the folders of cells.
 
     Raises:
-        UserError: another user could exchange what is run, or a folder in it is a link. ``advice`` is the way to go on,
+        UserError: another user could replace the code, or a folder of a cell is a link. ``advice`` is the next step,
             as a clause.
     """
     folders = [(records.CANDIDATES, None), *((cell, contained) for cell in cells)]
@@ -37,7 +37,9 @@ def check_tests(option: str, out: Path, advice: str) -> None:
 
 def _refuse(option: str, trouble: str | None, advice: str) -> None:
     if trouble:
-        raise UserError(f"{option}: {trouble}, and the code that this run executes could be exchanged there; {advice}")
+        raise UserError(
+            f"{option}: {trouble}, and another user could replace the code that this run executes; {advice}"
+        )
 
 
 def _open(folder: Path, other: int | None) -> str | None:

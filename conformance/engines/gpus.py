@@ -1,4 +1,7 @@
-"""Which GPUs there are, and by what way an engine hands them to a container. No library is asked: device files and descriptions are read."""
+"""Find the GPUs of the machine, and the way in which an engine gives them to a container.
+
+The module reads device files and CDI descriptions. It loads no CUDA library.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ AUTO, NONE = "auto", "none"
 
 
 def present(folder: Path = Path("/dev")) -> tuple[str, ...]:
-    """Indices of the NVIDIA GPUs of this machine."""
+    """Return the indices of the NVIDIA GPUs of this machine."""
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in folder.glob("nvidia*"))
     return tuple(sorted((match[1] for match in found if match), key=int))
 
 
 def described(folders: Iterable[Path] = CDI_FOLDERS) -> bool:
-    """Whether a CDI description of NVIDIA GPUs is there."""
+    """Return whether this machine has a CDI description of NVIDIA GPUs."""
     files = (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
     return any(
         CDI_KIND in path.read_text(encoding="utf-8", errors="replace")
@@ -33,7 +36,7 @@ def described(folders: Iterable[Path] = CDI_FOLDERS) -> bool:
 
 
 def wanted(asked: str, here: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The indices asked for; empty for all, ``None`` for none. Raises UserError for what is not there."""
+    """Return the indices that ``--gpus`` selects: empty for all, ``None`` for none. Raises UserError for a GPU that does not exist."""
     if asked == NONE or (asked == AUTO and not here):
         return None
     if asked == AUTO:
@@ -49,28 +52,26 @@ def wanted(asked: str, here: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def direct(asked: str, here: tuple[str, ...]) -> Gpus:
-    """For cells that run on the machine itself."""
+    """Return the GPUs of a cell that runs without a container."""
     chosen = wanted(asked, here)
     if chosen is None:
         return Gpus("none", reason=_none(asked))
-    return Gpus("direct", chosen, "the cell runs on the machine itself")
+    return Gpus("direct", chosen, "the cell runs without a container")
 
 
 def contained(asked: str, here: tuple[str, ...], info: Mapping[str, Any], *, podman: bool, cdi: bool) -> Gpus:
-    """For containers: CDI where it is described, else docker's own way, else none."""
+    """Return the GPUs of a container, by CDI if the machine has a description, or else by docker's ``--gpus``, or else none."""
     chosen = wanted(asked, here)
     if chosen is None:
         return Gpus("none", reason=_none(asked))
     if cdi and (podman or info.get("CDISpecDirs")):
-        return Gpus("cdi", chosen, f"there is a CDI description of {CDI_KIND}")
+        return Gpus("cdi", chosen, f"the machine has a CDI description of {CDI_KIND}")
     if not podman and "nvidia" in (info.get("Runtimes") or {}):
-        return Gpus("--gpus", chosen, "docker has the nvidia runtime, and takes no CDI description")
-    reason = (
-        f"the machine has a GPU, but no way into a container: no CDI description of {CDI_KIND} that the engine takes"
-    )
+        return Gpus("--gpus", chosen, "docker has the nvidia runtime and does not support CDI")
+    reason = f"the machine has a GPU, but the engine cannot give it to a container: there is no CDI description of {CDI_KIND} that the engine supports"
     reason += "" if podman else ", and docker has no nvidia runtime"
     if asked != AUTO:
-        raise UserError(f"--gpus: {reason}; `nvidia-ctk cdi generate` makes one")
+        raise UserError(f"--gpus: {reason}; `nvidia-ctk cdi generate` creates one")
     return Gpus("none", reason=reason)
 
 

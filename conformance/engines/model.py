@@ -1,4 +1,4 @@
-"""What is run where, and what became of it: the words that all engines share."""
+"""Data shared by all engines: cells, candidates, tasks and endings."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from typing import Any
 from conformance.exits import Exit
 
 _FINDS_WHEELS = 14
-"""The major version of CuPy from which on it finds the CUDA libraries of wheels."""
+"""First major version of CuPy that finds the CUDA libraries in wheels."""
 
 
 class Older(ValueError):
-    """What is read was written by an older version of this suite, which did not write down what is asked for."""
+    """A file of an older version of the suite, which lacks required data."""
 
 
 class Lifecycle(str, Enum):
-    """What became of a cell as a whole; the value is how it is told and written."""
+    """Final state of a cell. The value is the word in reports and files."""
 
     DONE = "done"
-    """`check` came to its end; its own exit code says what it found."""
+    """`check` finished. Its exit code shows the result."""
     UNRESOLVABLE = "unresolvable"
-    """Its versions cannot be put together, so says the resolver."""
+    """The resolver found that its versions exclude each other."""
     UNFIT = "candidate does not fit"
-    """A candidate cannot be put together with its Python, or with the versions in its lock."""
+    """A candidate is incompatible with the cell's Python or with the versions in its lock file."""
     NOT_IN_EFFECT = "candidate not in effect"
-    """`check` came to its end, and what it has tested is not, or not only, the candidate."""
+    """`check` finished, but it tested another version than the candidate, or another one beside it."""
     BUILD_FAILED = "build failed"
-    """What it runs in could not be made."""
+    """Its image or virtual environment could not be built."""
     ENGINE_GONE = "engine gone"
-    """What should run it does not answer, or does not any more."""
+    """The engine is unreachable."""
     IMAGE_MISSING = "image missing"
-    """The engine has not got its image."""
+    """The engine does not have its image."""
     NO_SPACE = "no space"
     """A disk is full."""
     KILLED = "killed"
-    """Somebody ended it from outside."""
+    """A signal from outside the suite ended it."""
     OUT_OF_MEMORY = "out of memory"
-    """The kernel ended it at its limit."""
+    """The kernel ended a process of the cell at its memory limit."""
     DEADLINE = "deadline"
-    """It took longer than a cell may."""
+    """It reached the timeout of a cell."""
     STOPPED = "stopped"
-    """The whole run was asked to stop while this cell ran."""
+    """The user or a signal stopped the run while this cell ran."""
     NOT_RUN = "not run"
-    """It was not begun, or `check` would not begin."""
+    """It was not started, or `check` did not start."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A wheel that stands in a cell in place of the released version of its distribution."""
+    """A wheel that a cell tests in place of the locked version of its distribution."""
 
     name: str
-    """The distribution, as the package index compares names."""
+    """Normalized name of the distribution."""
     version: str
     file: str
-    """The name of the wheel."""
+    """File name of the wheel."""
     sha256: str
     source: str
-    """Where it is from: the wheel's path, or the requirement that an index answered with it."""
+    """Path of the wheel, or the requirement that the package index resolved to it."""
     instead_of: str = ""
-    """The version that the cell's lock has."""
+    """Version in the cell's lock file."""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -75,39 +75,39 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cell:
-    """One planned cell, as the written plan has it."""
+    """A planned cell, as in ``run.json``."""
 
     name: str
     alias: str = ""
     python: str = ""
-    """Minor version; empty where the environment at hand is taken as it is."""
+    """Python version, such as ``3.12``; empty for the current environment."""
     cuda: str = ""
-    """CUDA line, ``12`` or ``13``."""
+    """Major version of CUDA, ``12`` or ``13``."""
     lock: str = ""
-    """Path of its lock; empty where there is none."""
+    """Path of its lock file; empty if it has none."""
     problem: str = ""
-    """Why it cannot be run whatever the engine."""
+    """Reason why no engine can run it, or empty."""
     unresolvable: bool = False
-    """Whether ``problem`` is the resolver's."""
+    """Whether ``problem`` comes from the resolver."""
     candidates: tuple[Candidate, ...] = ()
-    """What stands in it in place of released versions."""
+    """Wheels that it tests in place of locked versions."""
     unfit: str = ""
-    """Why a candidate cannot stand in it, as far as that is known before anything is made."""
+    """Reason why a candidate does not fit, if the plan already shows it."""
     axes: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """The version of each axis of matrix.yaml, without those that it does without; none where the environment at hand is taken."""
+    """Version of each axis of matrix.yaml that the cell has; empty for the current environment."""
     holds: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """The libraries that it has to be able to use, by the names of their adapters, each with the axis that it is planned by."""
+    """Libraries that the cell must be able to use: adapter name to axis of matrix.yaml."""
 
     @property
     def needs_library_path(self) -> bool:
-        """Whether its CuPy does not find the CUDA libraries of wheels by itself, as before version 14."""
+        """Whether its CuPy needs ``LD_LIBRARY_PATH`` to find the CUDA libraries in wheels, as before version 14."""
         version = self.axes.get(self.holds.get("cupy", "cupy"), "")
         major = re.match(r"\d{1,9}(?!\d)", version)
         return major is not None and int(major[0]) < _FINDS_WHEELS
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """Display name: the alias, or else the name."""
         return self.alias or self.name
 
     def to_json(self) -> dict[str, Any]:
@@ -117,23 +117,23 @@ class Cell:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Cell:
-        """The reverse of :meth:`to_json`. Raises :class:`Older` where it does not say which versions the cell was planned with."""
+        """Create a cell from :meth:`to_json` data. Raises :class:`Older` if the data lacks the planned versions."""
         check_axes(data)
         candidates = tuple(Candidate(**candidate) for candidate in data.get("candidates", ()))
         return cls(**{**data, "candidates": candidates})
 
 
 def check_axes(data: Mapping[str, Any]) -> None:
-    """Raise :class:`Older` where a cell is written without its axes: once they stood in its name alone."""
+    """Raise :class:`Older` if the data of a cell has no axes. Older versions wrote the axes only as part of the name."""
     if data.get("axes") is None or data.get("holds") is None:
         raise Older(
-            "the versions that cells were planned with are not in it, so an older version of this suite has made it"
+            "the file lacks the planned versions of its cells, so an older version of this suite has written it"
         )
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a cell ended. ``exit`` is the exit code of ``check`` where it came to its end."""
+    """Ending of a cell. ``exit`` is the exit code of ``check``, if it finished."""
 
     lifecycle: Lifecycle
     reason: str
@@ -141,7 +141,7 @@ class Ending:
 
     @property
     def final(self) -> bool:
-        """Whether `--resume` has nothing to add."""
+        """Whether `--resume` does not run the cell again."""
         if self.lifecycle in (Lifecycle.UNRESOLVABLE, Lifecycle.UNFIT):
             return True
         return self.lifecycle is Lifecycle.DONE and self.exit != Exit.INCOMPLETE
@@ -149,39 +149,39 @@ class Ending:
 
 @dataclass(frozen=True)
 class Placed:
-    """A candidate that can be put in front of the path."""
+    """An unpacked candidate."""
 
     candidate: Candidate
     folder: Path
-    """What was unpacked of it, on the machine."""
+    """Folder with the unpacked files, as a path on the machine."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A cell that can be run: what it runs in, in the engine's own terms, and what a record should say about that."""
+    """A cell that is ready to run."""
 
     cell: Cell
     what: str
-    """Image, interpreter or folder."""
+    """Name of the image, or path of the interpreter."""
     told: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
-    """Of what it runs in, where that has any: ``image`` and ``image key``."""
+    """Digests of the image, if the cell has one: ``image`` and ``image key``."""
     placed: tuple[Placed, ...] = ()
 
 
 @dataclass(frozen=True)
 class WithTests:
-    """A package's own tests, to be run in each cell beside ours."""
+    """A package's own tests, which each cell runs after the suite."""
 
     folder: str
-    """Where they were taken from."""
+    """Folder of the tests on the machine."""
     seconds: float
-    """What they may take in one cell."""
+    """Timeout of the tests in one cell."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a cell may use."""
+    """Limits of a cell: memory, number of processes, and timeout."""
 
     memory: str = "8g"
     pids: int = 4096
@@ -190,7 +190,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class User:
-    """Who a container runs as: ``user:group`` by number. ``kept``: inside the same as outside, by an engine without root."""
+    """User of a container, as numbers ``user:group``. ``kept`` is whether a rootless engine keeps the user's id in the container."""
 
     ids: str
     kept: bool = False
@@ -198,25 +198,25 @@ class User:
 
 @dataclass(frozen=True)
 class Gpus:
-    """Which GPUs a cell sees, and by what way a container gets them."""
+    """GPUs that a cell can use, and the way in which it gets them."""
 
     way: str
     """``cdi``, ``--gpus``, ``direct`` or ``none``."""
     ids: tuple[str, ...] = ()
-    """Indices; empty for all of them."""
+    """Indices; empty for all GPUs."""
     reason: str = ""
-    """Why this way."""
+    """Reason for this way."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One start of a cell."""
+    """One start of a cell, either of ``check`` or of the package's own tests."""
 
     prepared: Prepared
     arguments: tuple[str, ...]
-    """For ``python -m conformance check``; ``{out}`` stands for the folder of results as it is called where the cell runs."""
+    """Arguments of ``check`` or pytest. ``{out}`` stands for the results folder as the cell sees it."""
     out: Path
     name: str
-    """Unique among all that run on the machine."""
+    """Name of the container, unique on the machine."""
     tests: Path | None = None
-    """The folder of the package's own tests, where these are what is run instead of ``check``."""
+    """Folder of the package's own tests, if the task runs these instead of ``check``."""

@@ -1,4 +1,4 @@
-"""A package's own tests, run by pytest in each cell beside ours: the command's arguments, and what became of them."""
+"""A package's own tests, which pytest runs in each cell: the arguments of pytest, and the result."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from conformance.exits import Exit, UserError
 from .model import Ending, Lifecycle, Placed
 
 FOLDER = "with-tests"
-"""The copy of the tests in the folder of a run: what was planned is what is run, on every engine and when it goes on."""
+"""Folder with the copy of the tests in the folder of a run. Every engine and every resumed run uses this copy."""
 RESULTS, LOG = "with-tests.xml", "with-tests.log"
 SECONDS = 3600.0
 SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
-"""Files in which pytest looks for its settings. Only those in the folder itself count: no container sees what lies above it."""
+"""Files with pytest's settings. Only files in the folder itself count, because no container sees the folders above it."""
 _LEFT_OUT = ("__pycache__", "*.pyc", ".git", ".venv", ".pytest_cache")
 _CRASHES = tuple(-number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS))  # fmt: skip
 _SOME_FAILED, _INTERRUPTED, _NONE_COLLECTED = 1, 2, 5
@@ -32,34 +32,34 @@ _NAME = re.compile(r"^(\S+\.py::\S+)", re.MULTILINE)
 
 
 class Finish(str, Enum):
-    """How pytest ended; the value is how it is told and written."""
+    """How pytest ended. The value is the word in reports and files."""
 
     DONE = "done"
-    """It came to its end, and tells what became of every test."""
+    """Pytest finished and reported every test."""
     NO_TESTS = "no tests"
-    """It found none, which is not a pass."""
+    """Pytest found no test, which is not a pass."""
     CRASH = "crash"
-    """Its process died of itself."""
+    """Its process crashed."""
     HANG = "hang"
-    """It took longer than it may."""
+    """It reached its timeout."""
     KILLED = "killed"
-    """Somebody ended it from outside."""
+    """A signal from outside the suite ended it."""
     OUT_OF_MEMORY = "out of memory"
     NO_SPACE = "no space"
     STOPPED = "stopped"
-    """The whole run was asked to stop."""
+    """The user or a signal stopped the whole run."""
     NOT_RUN = "not run"
-    """It was not begun, or would not begin."""
+    """It was not started, or did not start."""
 
 
 @dataclass(frozen=True)
 class OwnTests:
-    """What became of the tests in one cell. Where they did not come to their end, nobody knows how many there were."""
+    """Result of the tests in one cell. The counts are ``None`` if pytest did not finish."""
 
     ended: Finish
     reason: str
     exit: int | None = None
-    """The exit code of pytest, negative for a signal."""
+    """Exit code of pytest, negative for a signal."""
     passed: int | None = None
     failed: int | None = None
     errors: int | None = None
@@ -67,22 +67,22 @@ class OwnTests:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """``with_tests`` in ``cell.json``."""
+        """Return the value of ``with_tests`` in ``cell.json``."""
         return {**self.__dict__, "ended": self.ended.value, "seconds": round(self.seconds, 3)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> OwnTests:
-        """The reverse of :meth:`to_json`."""
+        """Create a result from :meth:`to_json` data."""
         return cls(**{**data, "ended": Finish(data["ended"])})
 
     @property
     def final(self) -> bool:
-        """Whether `--resume` has nothing to add."""
+        """Whether `--resume` does not run the tests again."""
         return self.ended in (Finish.DONE, Finish.NO_TESTS, Finish.CRASH)
 
     @property
     def code(self) -> int:
-        """What it is worth as an exit code: only a whole run without a failure is a success."""
+        """Exit code of the tests: 0 only for a finished run without a failure."""
         if self.ended is Finish.NO_SPACE:
             return Exit.NO_ROOM
         if self.ended is not Finish.DONE:
@@ -99,9 +99,9 @@ class OwnTests:
 
 
 def copy(source: Path, out: Path) -> None:
-    """Take the tests as they are now into the folder of a run.
+    """Copy the tests into the folder of a run.
 
-    Raises UserError where that cannot be done.
+    Raises UserError if the copy fails.
     """
     target = out / FOLDER
     shutil.rmtree(target, ignore_errors=True)
@@ -119,14 +119,14 @@ def copy(source: Path, out: Path) -> None:
 
 
 def _close(copy: Path) -> None:
-    """Take the right to write to the copy from all other users: a resumed run runs it again."""
+    """Remove the write permission of all other users from the copy, because a resumed run executes it."""
     for folder, _, names in os.walk(copy):
         for path in (Path(folder), *(Path(folder, name) for name in names)):
             path.chmod(path.stat().st_mode & 0o7755)
 
 
 def arguments(folder: Path) -> tuple[str, ...]:
-    """What pytest is told, on top of what the tests' own settings say. Nothing is written but the results."""
+    """Return the arguments of pytest, which add to the tests' own settings. Pytest writes nothing but the results."""
     settings = next((name for name in SETTINGS if files.is_file(folder / name)), None)
     return (
         "-v", "-p", "no:cacheprovider", "-c", f"{{tests}}/{settings}" if settings else "/dev/null",
@@ -135,14 +135,14 @@ def arguments(folder: Path) -> tuple[str, ...]:
 
 
 def in_the_way(folder: Path, placed: Iterable[Placed]) -> list[str]:
-    """Modules of candidates that lie among the tests too, where pytest would import them from."""
+    """Return modules of candidates that the folder of tests also contains. Pytest would import them from that folder."""
     ours = {path.name.removesuffix(".py") for path in folder.iterdir() if path.suffix == ".py" or files.is_folder(path)}
     theirs = {path.name.partition(".")[0] for one in placed for path in one.folder.iterdir()}
     return sorted(name for name in ours & theirs if name.isidentifier())
 
 
 def account(ending: Ending, folder: Path, said: str, seconds: float) -> OwnTests:
-    """What the engine says of the process, and what pytest has written, as one."""
+    """Combine the ending of the process and the results file of pytest."""
     found = counted(folder / RESULTS)
     finish, reason = _finish(ending, found, said)
     if finish is not Finish.DONE or found is None:
@@ -179,7 +179,7 @@ class _Reading:
         self._told: set[str] = set()
 
     def _refuse(self, *_: object) -> None:
-        raise ValueError("it has a document type, with which a few lines become gigabytes")
+        raise ValueError("it has a document type, with which a few lines can expand to gigabytes")
 
     def _begin(self, tag: str, _: object) -> None:
         if len(self._open) == _MOST_LEVELS:
@@ -221,15 +221,15 @@ def _finish(ending: Ending, found: Counter[str] | None, said: str) -> tuple[Fini
     if ending.lifecycle is not Lifecycle.DONE:
         return Finish.NOT_RUN, ending.reason
     if ending.exit == _NONE_COLLECTED:
-        return Finish.NO_TESTS, "pytest found no test; that is not a pass"
+        return Finish.NO_TESTS, "pytest found no test, which is not a pass"
     if ending.exit in (0, _SOME_FAILED, _INTERRUPTED):
         if found is None:
-            return Finish.CRASH, f"it ended with exit code {ending.exit} and left no results{where}"
+            return Finish.CRASH, f"pytest ended with exit code {ending.exit} and wrote no results{where}"
         return Finish.DONE, ending.reason
     lines = [line for line in said.splitlines() if line.strip()]
-    return Finish.NOT_RUN, f"{ending.reason}: {lines[-1].strip() if lines else 'it said nothing'}"
+    return Finish.NOT_RUN, f"{ending.reason}: {lines[-1].strip() if lines else 'it printed nothing'}"
 
 
 def not_begun(why: str) -> OwnTests:
-    """Where they were not run."""
+    """Return the result of tests that were not run."""
     return OwnTests(Finish.NOT_RUN, why)

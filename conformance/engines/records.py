@@ -1,4 +1,4 @@
-"""The files of a run over cells: the written plan, a record for each cell, and what of a cell's own results the runner reads."""
+"""Files of a run over cells: the plan, a record for each cell, and the parts of a cell's results that the runner reads."""
 
 from __future__ import annotations
 
@@ -33,30 +33,30 @@ OF_CHECK = (PLAN, JOURNAL, RESULTS, ENVIRONMENT, "findings.json", "diagnostics.l
 
 @dataclass(frozen=True)
 class Run:
-    """The plan of a run: which cells, where, and how. Written before anything else happens."""
+    """Plan of a run: its cells, engine and options. It is written before any cell starts."""
 
     id: str
     tier: str
     on: str
-    """The engine's program, or ``here`` or ``venv``."""
+    """Program of the container engine, or ``here`` or ``venv``."""
     why: str
-    """Why this engine."""
+    """Reason for this engine."""
     gpus: str
-    """What was asked for."""
+    """Value of ``--gpus``."""
     bounds: Bounds
     arguments: tuple[str, ...]
     cells: tuple[Cell, ...]
     asked: tuple[str, ...] = ()
-    """What ``--candidate`` was given, as it was given."""
+    """Values of ``--candidate``, unchanged."""
     with_tests: WithTests | None = None
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """Every wheel that stands in some cell, once."""
+        """Every candidate of the cells, once."""
         return tuple({one.sha256: one for cell in self.cells for one in cell.candidates}.values())
 
     def to_json(self) -> dict[str, Any]:
-        """``run.json``."""
+        """Return the content of ``run.json``."""
         cells = [cell.to_json() for cell in self.cells]
         plain = {
             **self.__dict__,
@@ -71,7 +71,7 @@ class Run:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Run:
-        """The reverse of :meth:`to_json`."""
+        """Create a plan from :meth:`to_json` data."""
         return cls(
             data["id"], data["tier"], data["on"], data["why"], data["gpus"], Bounds(**data["bounds"]),
             tuple(data["arguments"]), tuple(Cell.from_json(cell) for cell in data["cells"]),
@@ -85,21 +85,21 @@ def _without(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one cell: ``cell.json``. ``seconds`` is of all its starts together."""
+    """Record of one cell in ``cell.json``. ``seconds`` is the sum of all its starts."""
 
     cell: Cell
     ending: Ending
     facts: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     starts: tuple[dict[str, Any], ...] = ()
-    """One entry a start: when, how long, how it ended."""
+    """One entry for each start: time, duration, and ending."""
     tests: OwnTests | None = None
-    """What became of the package's own tests, where there are any to be run."""
+    """Result of the package's own tests, if the run has any."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Of what it ran (``suite``, ``lock``, ``image``) and of what it brought (``results``); see :mod:`.digests`."""
+    """Digests of the inputs (``suite``, ``lock``, ``image``) and of the results (``results``); see :mod:`.digests`."""
 
     def to_json(self) -> dict[str, Any]:
-        """``cell.json``."""
+        """Return the content of ``cell.json``."""
         return {
             "cell": self.cell.name, "alias": self.cell.alias or None,
             "axes": dict(self.cell.axes), "holds": dict(self.cell.holds),
@@ -186,7 +186,7 @@ def read_plan_of_cells(out: Path, *, own: bool = False) -> dict[str, Any]:
         raise
     except Unreadable as error:
         raise UserError(
-            f"{out} holds no run over cells that can be read ({error.brief}); give a folder that `conform --out` has made"
+            f"{out} holds no run over cells that can be read ({error.brief}); give a folder that `conform --out` has written"
         ) from error
     return found
 
@@ -198,13 +198,13 @@ def run_in(data: dict[str, Any], out: Path) -> Run:
     except Older as error:
         raise UserError(f"{out / RUN}: {error}; run it again") from error
     except TypeError as error:
-        raise UserError(f"{out / RUN} is not as it was written: {error}; run it again") from error
+        raise UserError(f"{out / RUN} is not in the expected format: {error}; run it again") from error
     names = Counter(cell.name for cell in run.cells)
     wrong = [name for name in names if not _PLAIN_NAME.fullmatch(name) or name in _OURS or names[name] > 1]
     if wrong:
-        told = ", ".join(map(reprlib.repr, wrong))
+        listed = ", ".join(map(reprlib.repr, wrong))
         raise UserError(
-            f"{out / RUN} has invalid cells: {told} (each name must be that of one separate folder); nothing was done"
+            f"{out / RUN} has invalid cells: {listed} (each name must be that of one separate folder); nothing was done"
         )
     return run
 
@@ -226,7 +226,7 @@ def record_in(folder: Path) -> dict[str, Any]:
 
 
 def read_record(out: Path, cell: Cell) -> Record:
-    """What is known of a cell; one that left no record was not run."""
+    """Return the record of a cell. A cell that wrote no record is reported as `not run`."""
     try:
         data = record_in(folder_of(out, cell.name))
     except Unreadable:
@@ -241,7 +241,7 @@ def read_record(out: Path, cell: Cell) -> Record:
 
 @dataclass
 class Counts:
-    """How far a cell's ``check`` is, read from its journal while that grows. Trials, which were not planned, do not count."""
+    """Progress of ``check`` in a cell, read from its growing journal. Trials do not count, because they are not in the plan."""
 
     folder: Path
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -250,7 +250,7 @@ class Counts:
     _seen: dict[str, str] = field(default_factory=dict)
 
     def update(self) -> None:
-        """Take what is new."""
+        """Read the new lines of the journal."""
         if not self._cases:
             self._cases = _planned(self.folder)
         try:
@@ -282,18 +282,18 @@ class Counts:
 
     @property
     def planned(self) -> int:
-        """Cases of the plan; 0 as long as there is none."""
+        """Number of planned cases; 0 before the plan exists."""
         return len(self._cases)
 
     @property
     def done(self) -> int:
-        """Cases with an outcome."""
+        """Number of cases with an outcome."""
         return len(self._seen)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a cell's ``check`` has come to, finished or not: cases by verdict, how many have an outcome, and how many were planned."""
+    """Counts of a cell's ``check``, finished or not: cases by verdict, cases with an outcome, and planned cases."""
 
     verdicts: Counter[str]
     done: int
@@ -301,7 +301,7 @@ class Ended:
 
 
 def ended(folder: Path) -> Ended:
-    """As :mod:`conformance.execution.check_folder` reads it; nothing where it cannot be read, which whoever merges the run is told."""
+    """Count the cases in the results folder of a cell. An unreadable folder counts as empty; ``merge`` reports it."""
     try:
         found = check_folder.read(folder)
     except Unreadable:
@@ -311,7 +311,7 @@ def ended(folder: Path) -> Ended:
 
 
 def _planned(folder: Path) -> frozenset[str]:
-    """The ids of the cases that were planned, as far as there is a plan."""
+    """Return the ids of the planned cases; none if there is no readable plan."""
     try:
         return check_folder.read_plan(folder).known
     except Unreadable:
@@ -324,7 +324,7 @@ def libraries(folder: Path) -> set[str]:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is written anew."""
+    """Return the inode and modification time of a file, which change when the file is replaced; ``None`` if it is missing."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Running cells side by side, from one thread: a failure is its cell's ending and no other's."""
+"""Run cells in parallel from one thread. A failure of one cell does not affect the others."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ from .stops import Stops
 
 POLL_SECONDS = 0.1
 LOG_TAIL, TESTS_LOG_TAIL = 8000, 200_000
-"""Bytes. Under the name of the test that pytest died in may stand the stacks of many threads."""
+"""Number of bytes to read from the end of a log. After a crash, the stacks of many threads can follow the name of pytest's last test."""
 _SET_DEATH_SIGNAL = 1
 _LIBC = ctypes.CDLL(None)
-NOT_SEEN = Ending(Lifecycle.NOT_RUN, "it was begun, and the runner ended before it did; `--resume` goes on with it")
-NOT_COME = Ending(Lifecycle.NOT_RUN, "the run has not come to it")
-STOPPED_BEFORE = "the run was asked to stop before it was begun"
+NOT_SEEN = Ending(
+    Lifecycle.NOT_RUN, "it was started, and the runner ended before it finished; `--resume` continues this cell"
+)
+NOT_COME = Ending(Lifecycle.NOT_RUN, "the run has not reached this cell")
+STOPPED_BEFORE = "the run was stopped before this cell started"
 
 
 @dataclass
 class Live:
-    """A cell that runs: our ``check``, or the package's own tests."""
+    """A running cell, with ``check`` or with the package's own tests."""
 
     task: Task
     process: subprocess.Popen[bytes]
@@ -45,31 +47,31 @@ class Live:
     before: tuple[int, int] | None
     log_start: int
     limit: float
-    """Seconds that it may take."""
+    """Timeout in seconds."""
     began: float = field(default_factory=time.monotonic)
     at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     asked: Ending | None = None
-    """What it will be told to have ended as, because it was asked to end."""
+    """Ending to report, once the runner has requested a stop."""
     asked_at: float = 0.0
     killed: bool = False
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
 
 Watch = Callable[[Sequence[Live]], None]
-"""Shown what runs, again and again."""
+"""Receives the running cells at each poll."""
 Told = Callable[[Record], None]
-"""Shown each cell as it ends."""
+"""Receives the record of each cell when it ends."""
 Place = Callable[[Cell], "tuple[Placed, ...] | Ending"]
-"""Makes what stands in a cell in place of released versions."""
+"""Unpacks the candidates of a cell."""
 
 
 @dataclass
 class Runner:
-    """One run over cells. ``watch`` and ``told`` are what a person sees."""
+    """One run over cells. ``say``, ``watch`` and ``told`` produce the terminal output."""
 
     run: Run
     out: Path
@@ -81,10 +83,10 @@ class Runner:
     stops: Stops
     place: Place = lambda cell: ()
     _anew: frozenset[str] = frozenset()
-    """Cells whose results so far are not gone on with."""
+    """Cells whose earlier results are discarded."""
 
     def go(self) -> list[Record]:
-        """Run what has no final ending yet; a record for every planned cell, in the plan's order."""
+        """Run every cell without a final ending. Return a record for every planned cell, in the order of the plan."""
         known = {cell.name: records.read_record(self.out, cell) for cell in self.run.cells}
         anew = (Lifecycle.OUT_OF_MEMORY, Lifecycle.NOT_IN_EFFECT)
         self._anew = frozenset(name for name, record in known.items() if record.ending.lifecycle in anew)
@@ -99,7 +101,7 @@ class Runner:
         return [known[cell.name] for cell in self.run.cells]
 
     def _complete(self, record: Record) -> bool:
-        """Whether nothing is left to be done: neither by ``check`` nor by the package's own tests."""
+        """Return whether both ``check`` and the package's own tests are finished."""
         if not record.ending.final or record.ending.lifecycle is not Lifecycle.DONE or not self.run.with_tests:
             return record.ending.final
         return record.tests is not None and record.tests.final
@@ -121,7 +123,7 @@ class Runner:
         return [found for cell in cells if isinstance(found := made[cell.name], Prepared)]
 
     def _made(self, cells: list[Cell]) -> dict[str, Prepared | Ending]:
-        """Candidates first: a cell that they do not fit into needs no image."""
+        """Prepare the candidates, then the images or environments of the cells that they fit."""
         placed = {cell.name: self.place(cell) for cell in cells}
         made = self.engine.prepare([cell for cell in cells if not isinstance(placed[cell.name], Ending)])
         found: dict[str, Prepared | Ending] = {}
@@ -152,7 +154,7 @@ class Runner:
                 self._end(replace(known[prepared.cell.name], ending=ending), known)
 
     def _start(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
-        """Write down that it begins, so that a runner that is killed leaves no cell that looks as if it had not been tried."""
+        """Start a cell. Write its record first, so that a killed runner does not leave a started cell without a record."""
         cell, folder = prepared.cell, (self.out / prepared.cell.name).absolute()
         if known[cell.name].ending.final:
             self._start_tests(prepared, live, known)
@@ -171,7 +173,7 @@ class Runner:
             self._end(replace(record, ending=failed), known)
 
     def _launch(self, task: Task, log: Path, limit: float, live: list[Live]) -> Ending | None:
-        """Start it; why that could not be, otherwise."""
+        """Start the process of a task. Return the ending if it cannot be started."""
         command: Sequence[str] = ("",)
         try:
             with os.fdopen(files.own(log, os.O_WRONLY | os.O_APPEND), "ab") as file:
@@ -179,9 +181,8 @@ class Runner:
                 self.engine.clear(task)
                 command = self.engine.command(task)
                 self.say(f"+ {shlex.join(command)}")
-                before = records.stamp(
-                    task.out / records.RESULTS
-                )  # what is quick has written them before we look again
+                # A fast cell can write its results before the runner looks again.
+                before = records.stamp(task.out / records.RESULTS)
                 process = subprocess.Popen(
                     command, env=dict(self.engine.environment(task)), stdin=subprocess.DEVNULL, stdout=file, stderr=file,
                     # Before Python 3.11 the working folder is in the path, and there the package's sources may lie.
@@ -194,7 +195,7 @@ class Runner:
         return None
 
     def _start_tests(self, prepared: Prepared, live: list[Live], known: dict[str, Record]) -> None:
-        """The package's own tests, where ``check`` has come to its end with what was to be tested."""
+        """Start the package's own tests, if ``check`` has finished and has tested the right versions."""
         record, folder = known[prepared.cell.name], (self.out / prepared.cell.name).absolute()
         given, tests = self.run.with_tests, (self.out / package_tests.FOLDER).absolute()
         why = self._why_no_tests(record, prepared, tests)
@@ -222,17 +223,19 @@ class Runner:
             return STOPPED_BEFORE
         hidden = package_tests.in_the_way(tests, prepared.placed)
         if hidden:
-            return f"{', '.join(hidden)} lies among the tests, and would be imported from there; name a folder that holds tests alone"
+            return f"the folder of tests contains {', '.join(hidden)}, and pytest would import it from there; name a folder that contains only tests"
         return ""
 
     def _look_at(self, one: Live) -> None:
-        """Deadlines and requests to stop: first in order, then, when that takes too long or somebody insists, at once."""
+        """Apply the timeout and stop signals: request an orderly stop, and kill the cell if that takes too long or after a second signal."""
         if one.asked is None and one.seconds > one.limit:
-            one.asked = Ending(Lifecycle.DEADLINE, f"it took longer than {one.limit:g} s; `--resume` goes on with it")
+            one.asked = Ending(
+                Lifecycle.DEADLINE, f"it took longer than {one.limit:g} s; `--resume` continues this cell"
+            )
             self._ask(one)
         elif one.asked is None and self.stops.number is not None:
             name = signal.Signals(self.stops.number).name
-            one.asked = Ending(Lifecycle.STOPPED, f"the run was asked to stop ({name}); `--resume` goes on with it")
+            one.asked = Ending(Lifecycle.STOPPED, f"the run was stopped by {name}; `--resume` continues this cell")
             self._ask(one)
         late = one.asked is not None and time.monotonic() - one.asked_at > commands.STOP_SECONDS + 5
         if (late or (self.stops.again and one.asked)) and not one.killed:
@@ -303,7 +306,7 @@ class Runner:
 
 
 def _beforehand(cell: Cell) -> Ending:
-    """What is known of a cell before anything is done with it."""
+    """Return the ending of a cell that has not been started."""
     if cell.unresolvable:
         return Ending(Lifecycle.UNRESOLVABLE, cell.problem)
     if cell.unfit:
@@ -312,20 +315,20 @@ def _beforehand(cell: Cell) -> Ending:
 
 
 def _digests(prepared: Prepared, earlier: dict[str, str]) -> dict[str, str]:
-    """Of what a start runs, beside those of earlier starts whose results it goes on with."""
+    """Return the digests of the inputs of a start, combined with those of earlier starts that it resumes."""
     cell = prepared.cell
     now = {"suite": digests.of_suite(), **({"lock": digests.of_file(Path(cell.lock))} if cell.lock else {})}
     return digests.joined({k: v for k, v in earlier.items() if k != "results"}, {**now, **prepared.digests})
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether ``check`` has left something there that it can go on with."""
+    """Return whether the folder contains a run of ``check`` that can be resumed."""
     results = (folder / records.JOURNAL, folder / records.RESULTS)
     return files.is_there(folder / records.PLAN) and any(files.is_there(path) for path in results)
 
 
 def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
-    """What ``check`` is asked to do: what it was asked for, or to go on with what it has left."""
+    """Return the arguments of ``check``, for a new run or for a resumed one."""
     limit = ("--limit", f"{max(run.bounds.seconds - 60, run.bounds.seconds * 0.9):g}")
     given = () if "--limit" in run.arguments else limit
     if has_begun(folder) and not anew:
@@ -334,9 +337,9 @@ def arguments(run: Run, folder: Path, *, anew: bool = False) -> tuple[str, ...]:
 
 
 def in_effect(ending: Ending, cell: Cell, folder: Path, *, also_tested: bool) -> Ending:
-    """A cell that came to its end without its candidates has tested something else than was asked for.
+    """Return the ending, or `candidate not in effect` for a finished cell that did not test its candidates.
 
-    ``also_tested`` is for a run whose candidates are tested by somebody else's tests, too, whatever the suite has planned.
+    ``also_tested`` is whether the package's own tests test the candidates too, so that the suite needs no case for them.
     """
     if ending.lifecycle is not Lifecycle.DONE or not cell.candidates:
         return ending
@@ -350,18 +353,18 @@ def in_effect(ending: Ending, cell: Cell, folder: Path, *, also_tested: bool) ->
 
 
 def container_name(run: Run, cell: Cell) -> str:
-    """Unique among all runs, and the same when one goes on."""
+    """Return the name of the container: unique among all runs, and the same in a resumed run."""
     return f"conformance-{run.id}-{cell.name}"
 
 
 def _die_with_runner() -> None:
-    """Between fork and exec: the kernel kills the child when the runner ends, however that ends."""
+    """Request, between fork and exec, that the kernel kills the child when the runner ends for any reason."""
     if sys.platform == "linux":
         _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _tail(log: Path, start: int, most: int) -> str:
-    """The end of what was said since then."""
+    """Return the end of the log after ``start``, at most ``most`` bytes."""
     try:
         with files.opened(log, follow=False) as file:
             return os.pread(file, most, max(start, os.fstat(file).st_size - most)).decode(errors="replace")
@@ -370,7 +373,7 @@ def _tail(log: Path, start: int, most: int) -> str:
 
 
 def exit_code(run: Sequence[Record], stopped: int | None) -> int:
-    """The worst of all cells; a cell without results is incomplete."""
+    """Return the exit code of the run: the worst of its cells. A cell without results is incomplete."""
     if stopped is not None:
         return Exit.INTERRUPTED if stopped == signal.SIGINT else Exit.TERMINATED
     codes = [max(_code(record.ending), _tests_code(record)) for record in run]
@@ -387,5 +390,5 @@ def _code(ending: Ending) -> int:
 
 
 def _tests_code(record: Record) -> int:
-    """A cell without results says so itself."""
+    """Return the exit code of the package's own tests; 0 for a cell without results, whose own code counts."""
     return record.tests.code if record.tests and record.ending.lifecycle is Lifecycle.DONE else Exit.OK

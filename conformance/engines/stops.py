@@ -1,4 +1,4 @@
-"""Being asked to stop, outside the cells: the first signal is noted or, while something is being prepared, raised; a second one is told."""
+"""Stop signals outside the cells. The first signal is recorded, or raised during preparation. A second one is reported."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from conformance import signals
 
 
 class Stops(signals.Stops):
-    """While it is entered, ``number`` is the signal that asked to stop, and ``again`` whether one more did."""
+    """Context that handles the stop signals. ``number`` is the first signal received, and ``again`` is whether a second one followed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.again = False
         self.raises = False
-        """Whether the first signal interrupts what is under way."""
+        """Whether a signal raises KeyboardInterrupt."""
 
     def noted(self, number: int, frame: FrameType | None) -> None:
-        """Cells are stopped first, and killed when it comes again."""
+        """Record the signal. The runner stops its cells after the first signal and kills them after a second one."""
         self.again = self.number is not None
         self.number = self.number or number
         if self.raises:

@@ -1,6 +1,6 @@
-"""An environment on the machine itself, made by uv from the cell's lock. What was made once is kept, by the lock's digest.
+"""The engine that runs cells in virtual environments. uv creates them from lock files, and they are kept by the digest of the lock file.
 
-Its interpreter runs as this user, so no other user may be able to exchange it (:mod:`conformance.kept`).
+The interpreters run as this user, so no other user may be able to replace them (:mod:`conformance.kept`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from .model import Cell, Ending, Prepared
 
 WORK = "venvs"
 READY = "ready"
-"""A file that is there when the environment is whole."""
+"""Name of the file that marks a complete environment."""
 
 
 class Venv(direct.Direct):
-    """uv, and where PyCUDA is in the lock the machine's C++ compiler."""
+    """Virtual environments that uv creates. Cells with PyCUDA also need a C++ compiler on the machine."""
 
     name = "venv"
 
@@ -44,12 +44,12 @@ class Venv(direct.Direct):
         self._uv = self._version = ""
 
     def available(self) -> str | None:
-        """Whether uv is there, which brings Python itself, and a folder that no other user can exchange."""
+        """Return why uv or a safe folder is missing, or ``None``. uv installs Python itself."""
         self._uv = find_uv()
         answer = self._shell.ask(venv_commands.version(self._uv))
         self._version = answer.stdout.strip()
         if not answer.ok:
-            return f"uv does not answer: {answer.complaint}"
+            return f"uv does not respond: {answer.complaint}"
         try:
             self._work = kept.place(WORK, self._shell.say, self._given)
         except UserError as error:
@@ -57,11 +57,11 @@ class Venv(direct.Direct):
         return None
 
     def facts(self) -> dict[str, str]:
-        """uv's version and the GPUs."""
+        """Return the version of uv and the GPUs."""
         return {**direct.facts(self.name, self.gpus), "version": self._version}
 
     def prepare(self, cells: Sequence[Cell]) -> dict[str, Prepared | Ending]:
-        """One after the other: each uses all cores, or the network, by itself."""
+        """Create the environments one after the other, because each one uses all cores or the network."""
         return {cell.name: self._prepared(cell) for cell in cells}
 
     def _prepared(self, cell: Cell) -> Prepared | Ending:
@@ -83,13 +83,13 @@ class Venv(direct.Direct):
         return Prepared(cell, os.fspath(python), {"python": os.fspath(python)})
 
     def _make(self, cell: Cell, pins: Sequence[Pin], folder: Path) -> str:
-        """Why it could not be made; empty where it was."""
+        """Create the environment. Return the reason of a failure, or an empty text."""
         parted = groups.parted(pins)
         build = folder.with_name(f"{folder.name}.build")
         pycuda = parted[Group.PYCUDA]
         if pycuda and not shutil.which("g++"):
             return (
-                f"{pycuda[0].name} {pycuda[0].version} exists as source only, and there is no g++ to build it with; install a C++ "
+                f"{pycuda[0].name} {pycuda[0].version} is available only as source, and no g++ is installed to build it; install a C++ "
                 "compiler, or use a container engine (--on docker, --on podman)"
             )
         if not self._shell.dry_run:
@@ -108,7 +108,7 @@ class Venv(direct.Direct):
         return failed
 
     def _follow(self, steps: Sequence[Command], log: Path) -> str:
-        """Why the first step that failed did."""
+        """Run the steps until one fails. Return the reason of the failure, or an empty text."""
         if self._shell.dry_run:
             for step in steps:
                 self._shell.do(step)
@@ -124,9 +124,9 @@ class Venv(direct.Direct):
 
 
 def recipe() -> Path:
-    """Return the folder with the recipe of PyCUDA's wheel: of this copy of the suite, and never of the working folder.
+    """Return the folder with the build recipe of PyCUDA's wheel. It is always that of this copy of the suite, never of the working folder.
 
-    An installed package has it inside, a checkout in ``docker``.
+    An installed package contains the recipe. In a checkout it is in ``docker``.
     """
     inside = Path(__file__).with_name("pycuda")
     return inside if inside.is_dir() else direct.ROOT / "docker" / "pycuda"

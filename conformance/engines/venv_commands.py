@@ -1,4 +1,4 @@
-"""The commands by which uv makes a cell's environment, as pure functions."""
+"""Commands of uv that create the environment of a cell, as pure functions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .model import Cell
 
 
 def version(uv: str) -> Command:
-    """Prints uv's version."""
+    """Return the command that prints the version of uv."""
     return (uv, "--version")
 
 
 def make(uv: str, cell: Cell, folder: Path, build: Path) -> tuple[Command, ...]:
-    """An empty environment, then every wheel of the lock, by its hashes."""
+    """Return the commands that create an environment and install every wheel of the lock file, with its hash."""
     return (
         (uv, "venv", "-q", "--no-project", "--no-config", "--clear", "--python", cell.python, os.fspath(folder)),
         _install(
@@ -26,7 +26,7 @@ def make(uv: str, cell: Cell, folder: Path, build: Path) -> tuple[Command, ...]:
 
 
 def pycuda(uv: str, cell: Cell, folder: Path, build: Path, recipe: Path) -> tuple[Command, ...]:
-    """PyCUDA's wheel, built as for images (docker/pycuda) in an environment of its own, then put into the cell."""
+    """Return the commands that build PyCUDA's wheel as for images (docker/pycuda), in a separate environment, and install it in the cell."""
     tools, wheels = build / "tools", build / "wheels"
     return (
         (uv, "venv", "-q", "--no-project", "--no-config", "--python", os.fspath(folder / "bin" / "python"), os.fspath(tools)),

@@ -22,29 +22,31 @@ from .subjects import Subject, find
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """Give the command of this name its options."""
+    """Add the options of ``explain``."""
     command.add_argument(
-        "name", metavar="ID", help="an invariant (pointer.values), a clause (CAI-18), a family or a case"
+        "name",
+        metavar="ID",
+        help="an invariant (such as pointer.values), a clause (such as CAI-18), a family or a case",
     )
-    command.add_argument("--json", action="store_true", help="for machines")
-    command.add_argument("--all", action="store_true", help="every bug, fault and case, however many there are")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--all", action="store_true", help="list every bug, fault and case")
     command.add_argument(
-        "--no-cases", action="store_true", help="do not look at the libraries that are here, which takes some seconds"
+        "--no-cases", action="store_true", help="do not inspect the installed libraries, which takes some seconds"
     )
     command.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Tell what there is to tell; the cases here come last, because the libraries have to be looked at for them."""
+    """Print the explanation. The cases of this environment come last, because the libraries must be inspected for them."""
     subject = find(options.name, _here)
-    told = explain(subject, (fault for stage in stages() for fault in stage.faults))
+    explanation = explain(subject, (fault for stage in stages() for fault in stage.faults))
     readable = is_readable(subject.case) if subject.case else None
     if options.json:
         cases = None if options.no_cases else _cases(subject)
-        print(json.dumps(as_json(told, cases, readable), indent=1, ensure_ascii=False))
+        print(json.dumps(as_json(explanation, cases, readable), indent=1, ensure_ascii=False))
         return Exit.OK
     screen = Screen.of(sys.stdout)
-    display.show(screen, told, everything=options.all)
+    display.show(screen, explanation, everything=options.all)
     example = subject.case
     if not options.no_cases:
         sys.stdout.flush()
@@ -58,12 +60,12 @@ def run(options: argparse.Namespace) -> int:
 
 @lru_cache(maxsize=1)
 def _here() -> Environment:
-    with waiting(sys.stderr, "looking at the libraries …"):
+    with waiting(sys.stderr, "inspecting the installed libraries …"):
         return environment.measure().environment
 
 
 def _cases(subject: Subject) -> list[Case]:
-    """The subject's cases in this environment."""
+    """Return the cases of the subject that this environment can run."""
     here = _here()
     found = [case for invariant in subject.invariants for case in invariant.cases(here)]
     return [case for case in found if subject.case is None or case.id == subject.case.id]

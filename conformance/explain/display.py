@@ -1,4 +1,4 @@
-"""An explanation for people: what is promised, by whom, why it matters, and what is there to try it with."""
+"""Print an explanation: the requirement, the sides that it binds, known bugs and faults, and the commands to run a case."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .explanation import Explanation
 from .subjects import Kind, Subject
 
 _MOST = 6
-"""Bugs, faults or invariants of a kind that are told unless all are asked for."""
+"""Limit of bugs and of faults in the list, without ``--all``."""
 _MARGIN = "  "
 _COLOURS = {"must": "red", "should": "yellow", "observed": "dim", "robustness": "magenta"}
 _VERDICTS = {
-    "must": "A library that breaks it violates a promise",
-    "should": "A library that breaks it deviates from a recommendation",
-    "observed": "It is only observed, because no clause decides",
-    "robustness": "A library that fails it breaks no promise, because the protocol forbids the input",
+    "must": "Level: must. A library that breaks it violates a promise",
+    "should": "Level: should. A library that breaks it deviates from a recommendation",
+    "observed": "Level: observed. A failure is only recorded, because no clause applies",
+    "robustness": "Level: robustness. A failure breaks no promise, because the protocol forbids the input",
 }
 
 
 def show(screen: Screen, told: Explanation, *, everything: bool) -> None:
-    """Everything but the cases here."""
+    """Print all parts of the explanation except the cases of this environment."""
     most = None if everything else _MOST
     _HEADS[told.subject.kind](screen, told.subject)
     _show_clauses(screen, told)
@@ -46,20 +46,22 @@ def _needs(subject: Subject) -> str:
 
 
 def show_cases(screen: Screen, subject: Subject, cases: Sequence[Case], *, everything: bool) -> None:
-    """How many cases this environment has, and between whom; of a case, whether it is one of them."""
+    """Print the number of cases in this environment and their pairs. For a case, print whether this environment can run it."""
     if subject.kind is Kind.CASE:
-        lacks = f"This environment cannot run it: it needs {_needs(subject)}, and the libraries that the id names."
-        here = "This environment can run it." if cases else lacks
+        lacks = f"This environment cannot run this case. The case needs {_needs(subject)}, and the libraries in its id."
+        here = "This environment can run this case." if cases else lacks
         screen.wrapped(here, "", "bold")
         return
-    _title(screen, "Cases here", many(len(cases), "case"))
+    _title(screen, "Cases in this environment", many(len(cases), "case"))
     if not cases:
-        screen.wrapped(f"None: it needs {_needs(subject)}, and libraries that can show it.", _MARGIN)
+        screen.wrapped(f"None. They need {_needs(subject)}, and libraries that support the exchange.", _MARGIN)
     for (protocol, device), found in _by_way(cases).items():
         screen.line(f"{_MARGIN}{PROTOCOLS[protocol]} on {device}")
         for producer in dict.fromkeys(case.producer for case in found):
             counts = Counter(case.consumer for case in found if case.producer == producer)
-            screen.wrapped(f"{producer} → {', '.join(f'{who} {n}' for who, n in counts.items())}", 3 * _MARGIN)
+            screen.wrapped(
+                f"{producer} → {', '.join(f'{consumer} {n}' for consumer, n in counts.items())}", 3 * _MARGIN
+            )
     for case in cases if everything else ():
         screen.line(f"{_MARGIN}{case.id}")
     screen.line()
@@ -73,9 +75,9 @@ def _by_way(cases: Iterable[Case]) -> dict[tuple[str, str], list[Case]]:
 
 
 def show_commands(screen: Screen, case: Case, *, readable: bool) -> None:
-    """What to type next, for a case or for an example."""
-    told = "as a short script" if readable else "as a script that carries the suite's check"
-    for what, command in (("Run it", "check --case"), (f"Print it {told}", "repro")):
+    """Print the commands that run a case and that print its script."""
+    form = "as a short script" if readable else "as a script that contains the suite's check"
+    for what, command in (("Run the case", "check --case"), (f"Print the case {form}", "repro")):
         screen.line(f"{what}:")
         screen.line(_MARGIN + screen.paint(f"python -m conformance {command} {case.id}", "dim"))
 
@@ -88,10 +90,10 @@ def _show_invariant(screen: Screen, subject: Subject) -> None:
     screen.line(screen.paint(invariant.id, "bold"))
     screen.wrapped(_plain(invariant.statement), _MARGIN)
     level = invariant.level.value
-    screen.wrapped(f"{_VERDICTS[level]}. It needs {invariant.needs.value}.", _MARGIN, _COLOURS[level])
+    screen.wrapped(f"{_VERDICTS[level]}. Needs: {invariant.needs.value}.", _MARGIN, _COLOURS[level])
     screen.line()
     if invariant.details:
-        _title(screen, "Why, and how it is seen")
+        _title(screen, "Reason and method")
         screen.wrapped(_plain(invariant.details), _MARGIN)
         screen.line()
 
@@ -102,8 +104,9 @@ def _show_case(screen: Screen, subject: Subject) -> None:
     screen.wrapped(f"{place(subject.case)}.", _MARGIN)
     for name, who in (("producer", subject.case.producer), ("consumer", subject.case.consumer)):
         if who == REFERENCE:
-            told = "the suite's own reference: flawless, and it watches everything"
-            screen.wrapped(f"The {name} is {told}.", _MARGIN)
+            screen.wrapped(
+                f"The {name} is the suite's own reference, which has no faults and observes the exchange.", _MARGIN
+            )
     screen.line()
     _show_invariant(screen, subject)
 
@@ -145,7 +148,7 @@ def _title(screen: Screen, text: str, beside: str = "") -> None:
 
 def _show_clauses(screen: Screen, told: Explanation) -> None:
     subject = told.subject
-    _title(screen, "Expected, by clauses of the specifications" if subject.kind is not Kind.CLAUSE else "It says")
+    _title(screen, "Expected by clauses of the specifications" if subject.kind is not Kind.CLAUSE else "Requirement")
     for clause in subject.clauses:
         screen.line(f"{_MARGIN}{screen.paint(clause.id, 'bold')}  {screen.paint(duty(clause), 'dim')}")
         screen.wrapped(_plain(clause.statement), 3 * _MARGIN)
@@ -157,7 +160,7 @@ def _show_clauses(screen: Screen, told: Explanation) -> None:
 
 
 def _plain(text: str) -> str:
-    """Without the marks of reStructuredText."""
+    """Return a text with single backticks in place of the double ones of reStructuredText."""
     return text.replace("``", "`")
 
 
@@ -174,7 +177,7 @@ def _show_bugs(screen: Screen, title: str, bugs: Sequence[Bug], most: int | None
 def _show_faults(screen: Screen, faults: Sequence[Fault], most: int | None) -> None:
     if not faults:
         return
-    _title(screen, "Deliberate faults that it is known to catch", many(len(faults), "fault"))
+    _title(screen, "Deliberate faults that it catches", many(len(faults), "fault"))
     for fault in faults[:most]:
         screen.wrapped(f"{fault.name}: {_plain(fault.statement)}", _MARGIN)
     _show_more(screen, len(faults), most)
@@ -182,5 +185,5 @@ def _show_faults(screen: Screen, faults: Sequence[Fault], most: int | None) -> N
 
 def _show_more(screen: Screen, count: int, most: int | None) -> None:
     if most is not None and count > most:
-        screen.line(screen.paint(f"{_MARGIN}and {count - most} more; --all shows them", "dim"))
+        screen.line(screen.paint(f"{_MARGIN}and {count - most} more; --all lists them", "dim"))
     screen.line()

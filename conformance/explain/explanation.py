@@ -1,4 +1,4 @@
-"""All that the suite knows about a subject, put together."""
+"""Collect the knowledge of the suite about a subject: clauses, bugs, faults and invariants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from .subjects import Subject
 
 @dataclass(frozen=True)
 class Explanation:
-    """``bugs`` are those that the invariants are drawn from or whose faults they catch, ``similar`` others of the same classes."""
+    """A subject with its clauses, bugs and faults.
+
+    ``bugs`` are real bugs that led to the invariants, or whose faults the invariants catch. ``similar`` are other bugs of the
+    same classes.
+    """
 
     subject: Subject
     bugs: tuple[Bug, ...]
@@ -26,12 +30,12 @@ class Explanation:
 
     @property
     def expected(self) -> dict[Role, tuple[Clause, ...]]:
-        """The clauses that bind each side."""
+        """Clauses that bind each side."""
         return {role: tuple(c for c in self.subject.clauses if c.binds(role)) for role in Role}
 
 
 def explain(subject: Subject, faults: Iterable[Fault]) -> Explanation:
-    """Put together; ``faults`` are all that there are."""
+    """Return the explanation of a subject. ``faults`` are all faults of the suite."""
     names = {invariant.id for invariant in subject.invariants}
     caught = tuple(fault for fault in faults if names & set(fault.caught_by))
     drawn = [key for invariant in subject.invariants for key in invariant.bugs]
@@ -39,20 +43,24 @@ def explain(subject: Subject, faults: Iterable[Fault]) -> Explanation:
     return Explanation(subject, direct, tuple(b for b in bugs.of_classes(drawn) if b not in direct), caught)
 
 
-def as_json(told: Explanation, cases: Sequence[Case] | None, readable: bool | None) -> dict[str, Any]:
-    """Plain data. ``cases`` are those here, ``None`` if nobody has looked; ``readable`` is about a case's script."""
-    subject = told.subject
+def as_json(explanation: Explanation, cases: Sequence[Case] | None, readable: bool | None) -> dict[str, Any]:
+    """Return plain data.
+
+    ``cases`` are those of this environment, or ``None`` if the libraries were not inspected. ``readable`` is whether the
+    script of a case is short.
+    """
+    subject = explanation.subject
     return {
         "kind": subject.kind.value,
         "id": subject.name,
         "invariants": [_invariant(invariant) for invariant in subject.invariants],
         "clauses": [{**asdict(clause), "urls": list(clause.urls)} for clause in subject.clauses],
-        "expected": {role.value: [clause.id for clause in clauses] for role, clauses in told.expected.items()},
-        "bugs": [asdict(bug) for bug in told.bugs],
-        "similar_bugs": [asdict(bug) for bug in told.similar],
+        "expected": {role.value: [clause.id for clause in clauses] for role, clauses in explanation.expected.items()},
+        "bugs": [asdict(bug) for bug in explanation.bugs],
+        "similar_bugs": [asdict(bug) for bug in explanation.similar],
         "faults": [
             {"name": f.name, "statement": f.statement, "caught_by": list(f.caught_by), "bugs": list(f.bugs)}
-            for f in told.faults
+            for f in explanation.faults
         ],
         "case": subject.case.to_json() if subject.case else None,
         "readable_script": readable,

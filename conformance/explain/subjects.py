@@ -1,4 +1,4 @@
-"""From a name to what it stands for."""
+"""Find the subject that a name denotes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conformance.suggestions import meant
 
 
 class Kind(str, Enum):
-    """What can be explained."""
+    """Kind of a subject that ``explain`` accepts."""
 
     INVARIANT = "invariant"
     CLAUSE = "clause"
@@ -24,7 +24,10 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Subject:
-    """What a name stands for. ``invariants`` are those of the family, those that cite the clause, or the one."""
+    """The subject of an explanation.
+
+    ``invariants`` are those of the family, those that cite the clause, or the single one.
+    """
 
     kind: Kind
     name: str
@@ -34,7 +37,11 @@ class Subject:
 
 
 def find(name: str, here: Callable[[], Environment]) -> Subject:
-    """What this name stands for; :class:`UnknownName` if for nothing. ``here`` measures this environment, if it has to be."""
+    """Return the subject with this name. ``here`` measures this environment, and is called only if it is needed.
+
+    Raises:
+        UnknownName: no subject has this name.
+    """
     known = catalogue()
     if "/" in name:
         case = case_named(name, here)
@@ -49,7 +56,7 @@ def find(name: str, here: Callable[[], Environment]) -> Subject:
         return _of(Kind.FAMILY, name, family)
     names = [*known, *dict.fromkeys(i.family for i in known.values()), *ids]
     raise UnknownName(
-        f"there is no invariant, clause, family or case {name!r}{meant(name, names, '`list` shows what there is')}"
+        f"there is no invariant, clause, family or case {name!r}{meant(name, names, '`list` shows the invariants')}"
     )
 
 

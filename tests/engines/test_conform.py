@@ -153,7 +153,7 @@ def schema(name: str) -> Any:
         ("full", "no space", 6, "cannot be written"),
         ("killed", "killed", 4, "SIGKILL"),
         ("oom", "out of memory", 4, "memory limit of 8g"),
-        ("nothing", "not run", 4, "left no results"),
+        ("nothing", "not run", 4, "wrote no results"),
         ("lost", "done", 4, "no outcome"),
         ("void", "done", 5, "canary"),
     ],
@@ -305,14 +305,14 @@ def test_one_case_in_one_cell(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--tier", "smoke", "--cells", "smoke-12"], "both say which cells"),
+        (["--tier", "smoke", "--cells", "smoke-12"], "both select cells"),
         (["--cells", "smoke-14"], "did you mean smoke-1"),
         (["--tier", "smoke", "--gpus", "7777"], "there is no GPU 7777"),
         (["--tier", "smoke", "--gpus", "some"], "names no GPUs"),
-        (["--tier", "smoke", "--memory", "much"], "is no size"),
-        (["--tier", "smoke", "--jobs", "0"], "is not a number of cells side by side"),
+        (["--tier", "smoke", "--memory", "much"], "is not a size"),
+        (["--tier", "smoke", "--jobs", "0"], "is not a number of parallel cells"),
         (["--on", "here", "--tier", "smoke"], "one environment"),
-        (["--cells", "smoke-12", "--", "--out", "x"], "given before it"),
+        (["--cells", "smoke-12", "--", "--out", "x"], "must be given before"),
     ],
 )
 def test_a_mistake_is_one_sentence(bench: Bench, arguments: list[str], sentence: str) -> None:
@@ -356,7 +356,7 @@ def test_a_run_that_an_older_suite_has_planned_is_not_gone_on_with(bench: Bench)
     del plan["cells"][0]["axes"], plan["cells"][0]["holds"]
     (bench.out / "run.json").write_text(json.dumps(plan))
     refused = bench.conform("--resume", str(bench.out))
-    told = "the versions that cells were planned with are not in it, so an older version of this suite has made it; run it again"
+    told = "the file lacks the planned versions of its cells, so an older version of this suite has written it; run it again"
     assert (refused.code, refused.stderr) == (2, f"conformance: {bench.out}/run.json: {told}\n")
 
 

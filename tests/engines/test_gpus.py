@@ -36,7 +36,7 @@ def test_cdi_first_then_dockers_own_way_then_none_with_a_reason(
 
 def test_what_was_asked_for_and_cannot_be_had_is_a_mistake() -> None:
     """Not a run on host memory that looks like one on the GPU."""
-    with pytest.raises(UserError, match="no way into a container"):
+    with pytest.raises(UserError, match="cannot give it to a container"):
         gpus.contained("0", TWO, {}, podman=True, cdi=False)
     with pytest.raises(UserError, match="no GPU 2; there are 0, 1"):
         gpus.direct("2", TWO)

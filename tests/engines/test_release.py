@@ -42,7 +42,7 @@ def test_a_candidate_stands_in_front_of_the_path_of_the_cells_that_hold_it(bench
     assert "PYTHONPATH=/suite/conformance/checks/startup:/candidates/cvcuda-cu12:/suite " in with_it
     assert "CONFORMANCE_CANDIDATES=/candidates/cvcuda-cu12" in with_it
     assert ("candidates" in without, "PYTHONPATH=/suite " in without) == (False, True)
-    assert "candidate ·: the cell holds no distribution that one was given for" in done.stdout
+    assert "candidate ·: the cell contains no distribution that a candidate replaces" in done.stdout
 
 
 def test_the_plan_and_each_cell_name_the_candidate_with_its_digest(bench: Bench, wheel: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_candidate_that_does_not_fit_is_an_outcome_and_nothing_is_run(bench: B
     """By its Python in one cell, by what it requires in the other; neither needs an image."""
     other = make(tmp_path, "numpy", "2.6.0", {"numpy.py": ""}, requires=["scipy"])
     for path, word in (
-        (other, "requires scipy, which the cell does not hold"),
+        (other, "requires scipy, which the cell does not contain"),
         (
             make(tmp_path, "numpy", "2.6.0", {"numpy.py": ""}, tag="cp313-cp313-linux_x86_64"),
             "the cell has Python 3.12",
@@ -185,7 +185,7 @@ def test_a_dry_run_shows_the_unpacking_and_both_containers(bench: Bench, wheel: 
         (["--candidate", "numpy=./no.whl", "--candidate", "nompy==1"], ["no such file", "did you mean numpy?"]),
         (["--candidate", "cuda_python=cuda-core==1", "--candidate", "x y"], ["asks for cuda-core", "neither a wheel"]),
         (["--only-candidate"], ["give one by --candidate"]),
-        (["--with-tests", "no/such/folder"], ["is no folder"]),
+        (["--with-tests", "no/such/folder"], ["is not a folder"]),
         (["--with-tests-limit", "3"], ["give both"]),
         (["--with-tests", ".", "--with-tests-limit", "0"], ["more than 0"]),
     ],

@@ -199,4 +199,4 @@ def test_a_run_of_another_kind_is_told(
     """The message names the first invalid part."""
     say(out, **changes)
     assert main(["conform", "--resume", str(out)]) == Exit.USAGE
-    assert "run.json is not as it was written" in capsys.readouterr().err
+    assert "run.json is not in the expected format" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_settings_above_the_tests_do_not_count(tmp_path: Path) -> None:
         ("", Finish.NO_TESTS, 4, "found no test"),
         ("import ctypes\ndef test_dies(): ctypes.string_at(0)\n", Finish.CRASH, 4, "SIGSEGV, in test_a.py::test_dies"),
         ("import os\ndef test_aborts(): os.abort()\n", Finish.CRASH, 4, "SIGABRT"),
-        ("import os\ndef test_leaves(): os._exit(0)\n", Finish.CRASH, 4, "left no results, in test_a.py::test_leaves"),
+        ("import os\ndef test_leaves(): os._exit(0)\n", Finish.CRASH, 4, "wrote no results, in test_a.py::test_leaves"),
         ("import os, signal\ndef test_x(): os.kill(os.getpid(), signal.SIGKILL)\n", Finish.KILLED, 4, "SIGKILL"),
         ("import no_such_module\n", Finish.DONE, 1, "exit code 2"),
         ("import pytest\ndef test_x(): pytest.exit('enough', 3)\n", Finish.NOT_RUN, 4, "exit code 3"),

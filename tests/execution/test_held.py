@@ -326,7 +326,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(name: str, out: Path) -> Non
 def test_an_environment_of_another_kind_is_told(change: dict[str, object], out: Path) -> None:
     """The message names the first invalid part."""
     (out / run_folder.ENVIRONMENT).write_text(json.dumps({**ENVIRONMENT, **change}))
-    with pytest.raises(Unreadable, match=r"environment\.json is not as it was written: "):
+    with pytest.raises(Unreadable, match=r"environment\.json is not in the expected format: "):
         check_folder.left(out)
 
 

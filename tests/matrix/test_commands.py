@@ -158,7 +158,7 @@ def test_every_rule_is_shown_with_its_reason_and_what_it_removes(
         (("matrix", "--tier", "nightli"), "--tier: there is no tier nightli; did you mean nightly?"),
         (("matrix", "--matrix", "absent.yaml"), "absent.yaml is not there"),
         (("matrix", "--json", "--names"), "not allowed with argument"),
-        (("lock", "--as-of", "soon"), "--as-of: 'soon' is no date; write it as 2026-11-20"),
+        (("lock", "--as-of", "soon"), "--as-of: 'soon' is not a date; write it as 2026-11-20"),
         (("lock", "--check", "--matrix", "absent.yaml"), "absent.yaml is not there"),
         (("lock", "--check", "--upgrade"), "--check changes nothing"),
         (("lock", "--check"), "the locks do not fit"),
@@ -184,4 +184,4 @@ def test_without_the_runners_packages_the_extra_is_named(
 
     monkeypatch.setattr(cli.importlib, "import_module", absent)
     assert cli.main(["matrix"]) == 2
-    assert "covertable is not here" in capsys.readouterr().err
+    assert "this command needs covertable, which is not installed" in capsys.readouterr().err

@@ -336,7 +336,7 @@ def test_where_a_folder_is_needed_this_is_told(run: Path, capsys: pytest.Capture
     """A device and a file are none."""
     for out in ("/dev/null", str(run / "plan.jsonl")):
         assert main(["finding", "--new", "--results", str(run), "--out", out]) == Exit.USAGE
-        assert "a folder is needed, and it is not a folder" in capsys.readouterr().err
+        assert "a folder is needed, and this is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(run_folder.FILES))

@@ -159,10 +159,10 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         ("results.jsonl", "{}\n", "line 1 of results.jsonl is not a result: it has no 'id'"),
         ("plan.jsonl", "plan\n", "line 1 of plan.jsonl is not valid JSON"),
         ("cell.json", "", "cell.json is not valid JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("cell.json", "[]", "cell.json is not as it was written: it is [], but must be an object"),
+        ("cell.json", "[]", "cell.json is not in the expected format: it is [], but must be an object"),
         ("cell.json", of_cell(starts=[1.5]), "starts[0] is 1.5, but must be an object"),
         ("cell.json", "[" * 100_000, "cell.json is not valid JSON (it is nested too deeply)"),
-        ("cell.json", "[" * 60 + "]" * 60, "cell.json is not as it was written: it is [[[[[[[...]]]]]]]"),
+        ("cell.json", "[" * 60 + "]" * 60, "cell.json is not in the expected format: it is [[[[[[[...]]]]]]]"),
         ("cell.json", of_cell(more=eval("[" * 60 + "]" * 60)), "more is nested too deeply"),
         ("cell.json", "\ufeff{}", "cell.json is not valid JSON (Unexpected UTF-8 BOM"),
         ("cell.json", of_cell(reason=None), "reason is None, but must be a string"),
@@ -578,7 +578,7 @@ def test_a_run_that_an_older_suite_has_made_is_a_sentence(part: str, tmp_path: P
     record = json.loads((tmp_path / "one" / "cell.json").read_text())
     del record[part], run["cells"][0][part]
     (tmp_path / "one" / "cell.json").write_text(json.dumps(record))
-    told = "the versions that cells were planned with are not in it, so an older version of this suite has made it"
+    told = "the file lacks the planned versions of its cells, so an older version of this suite has written it"
     with pytest.raises(UserError, match=rf"{told}; run the cell again$"):
         reader.load(tmp_path / "one")
     (tmp_path / "run.json").write_text(json.dumps(run))

@@ -1,1 +1,1 @@
-"""Release candidates in cells: wheels that stand in place of released versions, while images and locks stay as they are."""
+"""Release candidates: wheels that cells test in place of locked versions. Images and lock files stay unchanged."""

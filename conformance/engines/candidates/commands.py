@@ -1,4 +1,4 @@
-"""The commands by which uv finds a candidate and unpacks it, as pure functions."""
+"""Commands of uv that find a candidate and unpack it, as pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conformance.matrix.uv import PLATFORM
 
 
 def resolve(uv: str, python: str) -> Command:
-    """Resolve the requirement on standard input, alone; the answer names each wheel with its digest. No build, no cell's lock."""
+    """Return the command that resolves the requirement on standard input. Its output names each wheel with its digest. It builds nothing."""
     return (
         uv, "pip", "compile", "-", "--no-config", "--no-deps", "--only-binary", ":all:", *_for(python),
         "--prerelease", "if-necessary-or-explicit", "--format", "pylock.toml",
@@ -21,7 +21,7 @@ def resolve(uv: str, python: str) -> Command:
 
 
 def unpack(uv: str, python: str, folder: Path, what: Iterable[str]) -> Command:
-    """Unpack one wheel, without what it needs, into a folder of its own."""
+    """Return the command that unpacks one wheel, without its dependencies, into a folder."""
     return (
         uv, "pip", "install", "-q", "--no-config", "--target", os.fspath(folder), "--no-deps", "--only-binary", ":all:",
         *_for(python), "--color", "never", *what,
@@ -29,17 +29,17 @@ def unpack(uv: str, python: str, folder: Path, what: Iterable[str]) -> Command:
 
 
 def a_wheel(path: Path) -> Command:
-    """The part of ``unpack`` for a file: no index is asked."""
+    """Return the arguments of ``unpack`` for a file. uv contacts no package index."""
     return ("--offline", "--no-index", os.fspath(path))
 
 
 def by_digest(requirements: Path) -> Command:
-    """The part of ``unpack`` for one version with one digest."""
+    """Return the arguments of ``unpack`` for one version with one digest."""
     return ("--require-hashes", "-r", os.fspath(requirements))
 
 
 def _for(python: str) -> Command:
-    """For a cell's Python, without having it; for this one, where a cell names none."""
+    """Return the options for the cell's Python, which need not be installed, or for this Python if the cell names none."""
     return (
         "--python",
         sys.executable,

@@ -1,4 +1,4 @@
-"""Whether a candidate's own metadata allows the cell that it is to stand in. Pure."""
+"""Compare the metadata of a candidate with a cell. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 PATCHES = range(100)
-"""Of a cell only the minor version of Python is known beforehand."""
+"""Patch releases of Python to try, because a cell names only the minor version."""
 
 
 def misfits(metadata: Message, held: Mapping[str, str], python: str) -> list[str]:
-    """What a candidate requires and the cell has not. ``held``: versions by canonical name, candidates among them.
+    """Return the requirements of a candidate that the cell does not meet.
 
-    What other packages of the cell say about the candidate's version is not asked: a bound that was drawn before it was
-    made is nothing that it could keep.
+    ``held`` are the versions in the cell by normalized name, including candidates. Requirements of other packages on the
+    candidate do not count: their upper bounds are older than the candidate.
     """
     return [
         *_python(metadata["Requires-Python"], python),
@@ -31,7 +31,7 @@ def _python(required: str | None, python: str) -> list[str]:
     try:
         specifier = SpecifierSet(required or "")
     except InvalidSpecifier:
-        return [f"its Requires-Python says {required!r}, which nobody can read"]
+        return [f"its Requires-Python is {required!r}, which is not a valid specifier"]
     own = [f"{python}.{patch}" for patch in PATCHES] if python else [platform.python_version()]
     if any(specifier.contains(version, prereleases=True) for version in own):
         return []
@@ -44,7 +44,7 @@ def _requires(required: Iterable[str], held: Mapping[str, str], python: str) -> 
         try:
             wanted = Requirement(text)
         except InvalidRequirement:
-            found.append(f"its Requires-Dist says {text!r}, which nobody can read")
+            found.append(f"its Requires-Dist is {text!r}, which is not a valid requirement")
             continue
         if wanted.marker is None or wanted.marker.evaluate(_environment(python)):
             found += _unmet(wanted, held)
@@ -52,7 +52,7 @@ def _requires(required: Iterable[str], held: Mapping[str, str], python: str) -> 
 
 
 def _environment(python: str) -> dict[str, str]:
-    """What markers are asked about: the cell, or this machine where it is the cell."""
+    """Return the environment for markers: that of the cell, or of this machine if ``python`` is empty."""
     cell = {
         "python_version": python, "python_full_version": f"{python}.0", "implementation_name": "cpython",
         "platform_python_implementation": "CPython", "sys_platform": "linux", "platform_system": "Linux",
@@ -65,7 +65,7 @@ def _environment(python: str) -> dict[str, str]:
 def _unmet(wanted: Requirement, held: Mapping[str, str]) -> list[str]:
     version = held.get(canonicalize_name(wanted.name))
     if version is None:
-        return [f"it requires {wanted.name}{wanted.specifier}, which the cell does not hold"]
+        return [f"it requires {wanted.name}{wanted.specifier}, which the cell does not contain"]
     if not wanted.specifier.contains(version, prereleases=True):
         return [f"it requires {wanted.name}{wanted.specifier}, and the cell has {version}"]
     return []

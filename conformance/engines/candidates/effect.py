@@ -1,4 +1,4 @@
-"""Whether the candidates came into effect, from what a cell says of itself in ``environment.json``. Pure."""
+"""Check in ``environment.json`` of a cell whether the cell has tested its candidates. Pure functions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ SHAPE = {
 def troubles(
     environment: Mapping[str, Any], candidates: Sequence[Candidate], planned: Collection[str] | None = None
 ) -> list[str]:
-    """A sentence for each candidate that is not, or not alone, what the cell has tested.
+    """Return a sentence for each candidate that the cell did not test, or tested only beside another version.
 
-    ``planned`` are the libraries that have a case in the plan, ``None`` where something else tests the candidates as well.
+    ``planned`` are the libraries with a case in the plan, or ``None`` if other tests also test the candidates.
     """
-    told = {facts["distribution"]: facts for facts in environment.get("candidates", ())}
-    died = [facts["trouble"] for facts in told.values() if facts["trouble"]]
-    found = [_trouble(one, told.get(one.name), environment.get("libraries", ()), died, planned) for one in candidates]
+    by_name = {facts["distribution"]: facts for facts in environment.get("candidates", ())}
+    died = [facts["trouble"] for facts in by_name.values() if facts["trouble"]]
+    found = [
+        _trouble(one, by_name.get(one.name), environment.get("libraries", ()), died, planned) for one in candidates
+    ]
     return [f"{one}: {why}" for one, why in zip(candidates, found) if why]
 
 
@@ -45,12 +47,12 @@ def _trouble(
     planned: Collection[str] | None,
 ) -> str:
     if facts is None:
-        return "; ".join(died) or "the cell does not say what became of it"
+        return "; ".join(died) or "the environment.json of the cell does not mention it"
     return _metadata(one, facts) or _imported(one, facts) or _used(one, libraries, planned)
 
 
 def _metadata(one: Candidate, facts: Mapping[str, Any]) -> str:
-    """Exactly one distribution of that name, and it is the candidate's."""
+    """Return a problem unless there is exactly one distribution of this name, the candidate."""
     found = facts["found"]
     if not found:
         return "importlib.metadata does not find it"
@@ -63,7 +65,7 @@ def _metadata(one: Candidate, facts: Mapping[str, Any]) -> str:
 
 
 def _imported(one: Candidate, facts: Mapping[str, Any]) -> str:
-    """Each of its modules comes from its folder, one can be imported, and what they say of their version is the candidate's."""
+    """Return a problem unless all modules come from the candidate's folder, one can be imported, and their version is that of the candidate."""
     modules = facts["modules"]
     for module in modules:
         if module["file"] and not PurePosixPath(module["file"]).is_relative_to(facts["folder"]):
@@ -73,12 +75,12 @@ def _imported(one: Candidate, facts: Mapping[str, Any]) -> str:
         return f"none of its modules can be imported{why}"
     versions = [module["version"] for module in modules if _is_version(module["version"])]
     if versions and not any(_equal(version, one.version) for version in versions):
-        return f"what is imported says it is {versions[0]}"
+        return f"the imported module reports version {versions[0]}"
     return ""
 
 
 def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]], planned: Collection[str] | None) -> str:
-    """A library that the suite could not use, or that no case is about, was not tested."""
+    """Return a problem if the suite could not use the library of the candidate, or if no planned case tests it."""
     brought = []
     for library in libraries:
         names: dict[str, str] = {canonicalize_name(name): version for name, version in library["versions"].items()}
@@ -90,7 +92,7 @@ def _used(one: Candidate, libraries: Sequence[Mapping[str, Any]], planned: Colle
             return f"the suite could not use it: {library['absent']}"
         brought.append(library["name"])
     if planned is not None and brought and not any(name in planned for name in brought):
-        return "no case that was planned is about it, so nothing of it was tested"
+        return "no planned case tests it"
     return ""
 
 

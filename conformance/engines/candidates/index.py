@@ -1,4 +1,4 @@
-"""Which wheel an index answers a candidate's requirement with, by uv."""
+"""Ask a package index, through uv, for the wheel that meets a candidate's requirement."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from conformance.matrix.locks import find_uv
 from . import commands, wheels
 
 _WHEEL = re.compile(r'(?:url|path) = "(?P<where>[^"]+\.whl)"[^{}]*hashes = \{ sha256 = "(?P<sha256>[0-9a-f]{64})" \}')
-"""One wheel in uv's answer."""
+"""Pattern of one wheel in the output of uv."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A wheel that an index has."""
+    """A wheel in a package index."""
 
     name: str
     version: str
@@ -32,16 +32,16 @@ class File:
 
 @dataclass(frozen=True)
 class Index:
-    """The index that is configured; every command is told before it runs."""
+    """The configured package index. ``tell`` receives each command before it runs."""
 
     environment: Mapping[str, str]
     tell: Callable[[str], None]
 
     def best(self, requirement: str, python: str) -> File | str:
-        """The newest release that meets the requirement, as a cell with this Python takes it; or why there is none, in uv's words.
+        """Return the newest wheel that meets the requirement for this Python, or the reason in uv's words why there is none.
 
         Raises:
-            UserError: uv could not find out.
+            UserError: uv failed for another reason.
         """
         command = commands.resolve(find_uv(), python)
         self.tell(f"+ {uv.shown(command, [requirement])}")
@@ -54,16 +54,16 @@ class Index:
             if why:
                 return f"no release fits {requirement}: {why}"
             raise UserError(
-                f"--candidate {requirement}: the index could not be asked ({uv.trouble(done.stderr)}); nothing was run"
+                f"--candidate {requirement}: the package index could not be queried ({uv.trouble(done.stderr)}); nothing was run"
             )
         return choose(done.stdout, python)
 
 
 def choose(answer: str, python: str) -> File:
-    """The best wheel of those that uv names.
+    """Return the best wheel in the output of uv.
 
     Raises:
-        UserError: it names none that can be understood.
+        UserError: the output names no usable wheel.
     """
     order = {tag: place for place, tag in enumerate(wheels.supported(python))}
     found: list[tuple[int, File]] = []
@@ -77,7 +77,5 @@ def choose(answer: str, python: str) -> File:
         if places:
             found.append((min(places), File(name, str(version), file, match["sha256"])))
     if not found:
-        raise UserError(
-            f"--candidate: uv's answer names no wheel that could be taken: {' '.join(answer.split())[:200]!r}"
-        )
+        raise UserError(f"--candidate: the output of uv names no usable wheel: {' '.join(answer.split())[:200]!r}")
     return min(found, key=lambda one: one[0])[1]

@@ -1,4 +1,4 @@
-"""Which candidate stands in which cell: decided before the run, and written into its plan."""
+"""Assign candidates to cells before a run starts. The plan of the run records the result."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .index import File
 from .requests import Asked, same
 
 Find = Callable[[str, str], File | str]
-"""Asks an index for a requirement and a Python: the wheel, or why there is none."""
+"""Takes a requirement and a Python version. Returns the wheel in the package index, or the reason why there is none."""
 
 
 def held(cell: Cell) -> dict[str, str]:
-    """Versions by distribution: of its lock, or of this environment where it is taken as it is. Nothing where it cannot be run."""
+    """Return the versions in a cell by distribution, from its lock file or from the current environment; empty if it cannot run."""
     if cell.problem:
         return {}
     if not cell.lock:
@@ -31,7 +31,7 @@ def held(cell: Cell) -> dict[str, str]:
 
 @dataclass
 class Placing:
-    """Puts candidates into cells. What an index says is asked once for each distribution and Python."""
+    """Assigns candidates to cells. The package index is queried once for each distribution and Python version."""
 
     asked: Sequence[Asked]
     find: Find
@@ -39,10 +39,10 @@ class Placing:
     _found: dict[tuple[str, str], File | str] = field(default_factory=dict)
 
     def all(self, cells: Sequence[Cell], *, only: bool = False) -> tuple[Cell, ...]:
-        """The cells with what stands in them; with ``only`` none that no candidate can go into.
+        """Return the cells with their candidates. ``only`` excludes the cells that no candidate fits.
 
         Raises:
-            UserError: something that was asked for has no place, with all that is wrong.
+            UserError: a candidate fits no cell. The text lists all mistakes.
         """
         holdings = {cell.name: held(cell) for cell in cells}
         places = {cell.name: self._places(cell, holdings[cell.name]) for cell in cells}
@@ -51,28 +51,32 @@ class Placing:
             raise UserError("\n".join(dict.fromkeys(self.mistakes)))
         chosen = [cell for cell in cells if not only or any(_can(cell, one) for one in places[cell.name].values())]
         if not chosen:
-            raise UserError("--only-candidate: none of these cells has a Python that a candidate is for; choose others")
+            raise UserError(
+                "--only-candidate: no candidate supports the Python of any of these cells; choose other cells"
+            )
         return tuple(self._with(cell, places[cell.name], holdings[cell.name]) for cell in chosen)
 
     def _homeless(self, known: Collection[str]) -> list[str]:
         """A sentence for each candidate whose distribution is in no cell."""
         found: list[str] = []
         for one in (one for one in self.asked if not any(_is(one, name) for name in known)):
-            hint = meant(one.name, known, "choose cells that hold it, or mend the name")
-            found.append(f"--candidate {one.text}: no cell holds {one.name}{hint}")
+            hint = meant(one.name, known, "choose cells that contain it, or correct the name")
+            found.append(f"--candidate {one.text}: no cell contains {one.name}{hint}")
         return found
 
     def _places(self, cell: Cell, holding: Mapping[str, str]) -> dict[str, Asked]:
-        """What was asked for, by the distribution of this cell that it replaces."""
+        """Return the requested candidates by the distribution of this cell that they replace."""
         found: dict[str, Asked] = {}
         for one in self.asked:
             exact = [name for name in holding if name == one.name]
             names = exact or [name for name in holding if _is(one, name)]
             if len(names) > 1:
-                self.mistakes.append(f"--candidate {one.text}: in {cell.title} that is {' and '.join(names)}; name one")
+                self.mistakes.append(
+                    f"--candidate {one.text}: in {cell.title} this name fits {' and '.join(names)}; name one of them"
+                )
             for name in names:
                 if name in found:
-                    self.mistakes.append(f"--candidate {one.text}: in {cell.title} that is {name}, and so is {found[name].text}; give one of them")  # fmt: skip
+                    self.mistakes.append(f"--candidate {one.text}: in {cell.title} it replaces {name}, and so does {found[name].text}; give one of them")  # fmt: skip
                 found[name] = one
         return found
 
@@ -99,10 +103,10 @@ class Placing:
 
 
 def _is(one: Asked, name: str) -> bool:
-    """Whether a distribution is what was asked for; a wheel says itself which it is of."""
+    """Return whether a request names this distribution. A wheel contains its exact name."""
     return name == one.name if one.wheel is not None else same(one.name, name)
 
 
 def _can(cell: Cell, one: Asked) -> bool:
-    """Whether it has a Python for it; what an index has for a Python is not known yet."""
+    """Return whether a candidate may support the Python of a cell. For a requirement this is not known yet."""
     return one.wheel is None or not wheels.misfit(one.wheel.file, cell.python)

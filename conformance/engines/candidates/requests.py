@@ -1,4 +1,4 @@
-"""What ``--candidate`` asks for, read once; all that is wrong with it is said at once."""
+"""Parse the values of ``--candidate``, and report all mistakes together."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ FORMS = "give NAME=WHEEL, NAME=REQUIREMENT or a requirement, such as numpy==2.6.
 
 @dataclass(frozen=True)
 class Asked:
-    """One candidate as the command line has it."""
+    """One value of ``--candidate``."""
 
     text: str
     name: str
-    """The distribution as it was called, as the package index compares names; perhaps without the CUDA line."""
+    """Normalized name of the distribution as given, possibly without its CUDA suffix."""
     wheel: Wheel | None = None
     versions: str = ""
-    """What an index is asked for, where there is no wheel: the specifier."""
+    """Version specifier for the package index, if there is no wheel."""
 
 
 class Mistake(ValueError):
-    """One thing that is wrong with one option."""
+    """A mistake in one value of ``--candidate``."""
 
 
 def read(texts: Iterable[str]) -> tuple[list[Asked], list[str]]:
-    """What is asked for, and a sentence for each text that asks for nothing that there is."""
+    """Return the requested candidates, and a sentence for each invalid value."""
     found: list[Asked] = []
     mistakes: list[str] = []
     for text in texts:
@@ -52,12 +52,12 @@ def _one(text: str) -> Asked:
         return _from_index(text, whole.name, whole)
     name, mark, value = text.partition("=")
     if not (mark and value and _requirement(name)):
-        raise Mistake(f"that is neither a wheel nor a requirement; {FORMS}")
+        raise Mistake(f"this is neither a wheel nor a requirement; {FORMS}")
     if value.endswith(".whl") or "/" in value or _is_there(Path(value)):
         return _from_file(text, name, Path(value))
     wanted = _requirement(value)
     if value[0].isdigit():
-        raise Mistake(f"a version stands after two equals signs; give {name}=={value}")
+        raise Mistake(f"a version follows two equals signs; give {name}=={value}")
     if wanted is None:
         raise Mistake(f"{value!r} is neither a wheel nor a requirement; {FORMS}")
     if not same(name, canonicalize_name(wanted.name)):
@@ -82,7 +82,7 @@ def _requirement(text: str) -> Requirement | None:
 
 def _from_index(text: str, name: str, wanted: Requirement) -> Asked:
     if wanted.extras or wanted.marker or wanted.url:
-        raise Mistake("extras, markers and addresses have no meaning here; give a name and versions alone")
+        raise Mistake("extras, markers and URLs are not supported; give only a name and versions")
     return Asked(text, canonicalize_name(name), versions=str(wanted.specifier))
 
 
@@ -92,12 +92,12 @@ def _from_file(text: str, name: str, path: Path) -> Asked:
     except NoWheel as error:
         raise Mistake(str(error)) from error
     if not same(name, wheel.name):
-        raise Mistake(f"the wheel is of {wheel.name}, not of {name}; give the name of its distribution")
+        raise Mistake(f"the wheel contains {wheel.name}, not {name}; give the name of its distribution")
     return Asked(text, wheel.name, wheel)
 
 
 def same(called: str, name: str) -> bool:
-    """Whether a distribution, by its canonical name, is called so: by that name, or by it without its CUDA line."""
+    """Return whether ``called`` is a distribution's normalized name, with or without its CUDA suffix."""
     return canonicalize_name(called) in (name, without_line(name))
 
 

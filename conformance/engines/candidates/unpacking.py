@@ -1,4 +1,4 @@
-"""Candidates unpacked beside the run, by their digests: what cells see of them."""
+"""Unpack candidates in the folder of a run, where cells can import them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ LIMIT = 3600.0
 
 
 class Unfit(Exception):
-    """A candidate cannot stand in a cell, and why."""
+    """A candidate does not fit a cell. The text is the reason."""
 
 
 class Failed(Exception):
-    """A candidate could not be unpacked, and why."""
+    """A candidate could not be unpacked. The text is the reason."""
 
 
 @dataclass
 class Unpacking:
-    """Unpacks what the cells of a run need: once each, anew in every run, so that nothing is left of another."""
+    """Unpacks each candidate once for all cells of a run. Every run unpacks again, so that no file of another run remains."""
 
     out: Path
     shell: Shell
     _done: dict[str, Path] = field(default_factory=dict)
 
     def prepare(self, cell: Cell) -> tuple[Placed, ...] | Ending:
-        """The cell's candidates, unpacked; or why it cannot be run with them."""
+        """Return the unpacked candidates of a cell, or the ending of a cell that cannot run with them."""
         if cell.unfit:
             return Ending(Lifecycle.UNFIT, cell.unfit)
         holding = (
@@ -54,7 +54,7 @@ class Unpacking:
             return exit_states.build_failed(str(error))
 
     def _fitting(self, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> Path:
-        """Its folder. What a file says of itself is read before it is unpacked, what an index has afterwards."""
+        """Unpack a candidate and return its folder. The metadata of a local file is checked before it is unpacked, other metadata afterwards."""
         path = Path(one.source)
         from_file = one.source.endswith(".whl")
         if from_file:
@@ -96,9 +96,9 @@ def _unchanged(one: Candidate, path: Path) -> None:
     try:
         now = wheels.digest(path)
     except files.Unreadable as error:
-        raise Failed(f"{error}; put it back, or begin a new run") from error
+        raise Failed(f"{error}; restore the file, or start a new run") from error
     if now != one.sha256:
-        raise Failed(f"{path} is not the wheel any more that this run was planned with; begin a new run")
+        raise Failed(f"{path} has changed since this run was planned; start a new run")
 
 
 def _check(metadata: Message, one: Candidate, cell: Cell, holding: Mapping[str, str]) -> None:
@@ -108,7 +108,7 @@ def _check(metadata: Message, one: Candidate, cell: Cell, holding: Mapping[str, 
 
 
 def _installed(folder: Path) -> Message:
-    """The metadata of what was unpacked."""
+    """Return the metadata of an unpacked wheel."""
     found = next(folder.glob("*.dist-info/METADATA"), folder / "METADATA")
     try:
         return HeaderParser().parsestr(files.text(found, wheels.MOST_METADATA))

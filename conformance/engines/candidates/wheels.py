@@ -1,4 +1,4 @@
-"""A wheel as a file: its name, its metadata, its digest, and which Pythons and platforms it is for."""
+"""Wheel files: name, metadata, digest, and supported Python versions and platforms."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ _BROKEN = (
 
 
 class NoWheel(ValueError):
-    """A file that is no wheel that could be tried, and why."""
+    """A file that is not a usable wheel. The text is the reason."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """What a wheel says of itself."""
+    """Name, version, tags and digest of a wheel."""
 
     path: Path
     name: str
@@ -74,18 +74,18 @@ class Wheel:
 
     @property
     def file(self) -> str:
-        """Its name without folders."""
+        """Name of the file, without folders."""
         return self.path.name
 
 
 def read(path: Path) -> Wheel:
-    """The wheel in a file.
+    """Return the wheel in a file.
 
     Raises:
-        NoWheel: there is none that could be tried.
+        NoWheel: the file is missing or is not a usable wheel.
     """
     if not _is_there(path):
-        raise NoWheel("there is no such file; build the wheel, or mend the path")
+        raise NoWheel("there is no such file; build the wheel, or correct the path")
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
@@ -99,7 +99,7 @@ def _is_there(path: Path) -> bool:
     try:
         return files.is_there(path)
     except files.Unreadable as error:
-        raise NoWheel(f"it {error.why}; mend the path") from error
+        raise NoWheel(f"it {error.why}; correct the path") from error
 
 
 @contextmanager
@@ -125,21 +125,21 @@ def _check(archive: zipfile.ZipFile, name: str, version: Version) -> None:
     told = _metadata(archive, name)
     if canonicalize_name(told["Name"] or "") != name or not _equal(told["Version"] or "", version):
         raise NoWheel(
-            f"its metadata is of {told['Name']} {told['Version']}, its name of {name} {version}; build it again"
+            f"its metadata names {told['Name']} {told['Version']}, its file name {name} {version}; build it again"
         )
     installed = [parts for file in archive.namelist() if (parts := _installed(file))]
     tops = {parts[0].partition(".")[0] for parts in installed}
     for word in sorted(tops.intersection(RESERVED)):
-        raise NoWheel(f"it holds a module {word}, which would replace one of the suite, of pytest or of Python")
+        raise NoWheel(f"it contains a module {word}, which would replace one of the suite, of pytest or of Python")
     if not any(parts[-1].endswith(_MODULES) and parts[0].partition(".")[0].isidentifier() for parts in installed):
-        raise NoWheel("it holds no module, so its effect cannot be checked")
+        raise NoWheel("it contains no module, so its effect cannot be checked")
 
 
 def _check_entries(archive: zipfile.ZipFile) -> None:
     """Check the central directory of the archive before any file is unpacked. Raises NoWheel."""
     entries = archive.infolist()
     if len(entries) > MOST_FILES:
-        raise NoWheel(f"it holds {len(entries)} files; the limit is {MOST_FILES}")
+        raise NoWheel(f"it contains {len(entries)} files; the limit is {MOST_FILES}")
     size = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if size > MOST_UNPACKED or (size > SMALL and size > MOST_RATIO * packed):
@@ -148,13 +148,13 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
     for entry in entries:
         path = entry.orig_filename
         if not _is_plain(path):
-            raise NoWheel(f"it holds a file by the path {path[:_SHOWN]!r}, which installers may read differently")
+            raise NoWheel(f"it contains a file with the path {path[:_SHOWN]!r}, which installers may read differently")
         if entry.flag_bits & _ENCRYPTED:
             raise NoWheel(f"it is encrypted ({path[:_SHOWN]}); build it again")
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise NoWheel(f"it holds a link ({path[:_SHOWN]}), which a wheel must not")
+            raise NoWheel(f"it contains a link ({path[:_SHOWN]}), which a wheel must not")
         if path.rstrip("/") in known:
-            raise NoWheel(f"it holds {path[:_SHOWN]} twice; build it again")
+            raise NoWheel(f"it contains {path[:_SHOWN]} twice; build it again")
         known.add(path.rstrip("/"))
         archive.open(entry).close()  # open() also checks the name in the local header
 
@@ -179,7 +179,7 @@ def _installed(file: str) -> tuple[str, ...]:
     if not parts[0].endswith(".data"):
         return parts if not parts[0].endswith(".dist-info") else ()
     if len(parts) > 1 and parts[1] not in _SCHEMES | _BESIDE:
-        raise NoWheel(f"it holds {file[:_SHOWN]}, for which installers have no place")
+        raise NoWheel(f"it contains {file[:_SHOWN]}, which installers put nowhere")
     return parts[2:] if len(parts) > 2 and parts[1] in _SCHEMES else ()
 
 
@@ -194,7 +194,7 @@ def _metadata(archive: zipfile.ZipFile, name: str = "") -> Message:
     """Return the metadata of a wheel. Raises NoWheel unless there is exactly one valid metadata folder."""
     folders = {file.partition("/")[0] for file in archive.namelist() if file.partition("/")[0].endswith(".dist-info")}
     if len(folders) != 1:
-        raise NoWheel(f"it holds {len(folders)} folders with metadata, and a wheel has one; build it again")
+        raise NoWheel(f"it contains {len(folders)} folders with metadata, and a wheel has one; build it again")
     (folder,) = folders
     if name and canonicalize_name(folder.partition("-")[0]) != name:
         raise NoWheel(f"its metadata is in {folder[:_SHOWN]}, but its name is that of {name}; build it again")
@@ -221,7 +221,7 @@ def digest(path: Path) -> str:
 
 
 def supported(python: str) -> list[Tag]:
-    """What a cell with this minor version of Python takes, the best first; of this interpreter, if it is empty."""
+    """Return the wheel tags that a Python version supports, best first. An empty version stands for this interpreter."""
     if not python:
         return list(sys_tags())
     major, minor = (int(part) for part in python.split("."))
@@ -233,14 +233,14 @@ def supported(python: str) -> list[Tag]:
 
 
 def _platforms() -> Iterator[str]:
-    """Those that the locks are resolved for, and what is built for nobody else."""
+    """Yield the platforms of the lock files, newest first, and the older names of platforms."""
     machine, _, newest = PLATFORM.partition("-manylinux_2_")
     yield from (f"manylinux_2_{minor}_{machine}" for minor in range(int(newest), 4, -1))
     yield from (f"{name}_{machine}" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux"))
 
 
 def misfit(file: str, python: str) -> str:
-    """Why a wheel of this name is not for a cell with this Python; empty where it is."""
+    """Return why a wheel does not support the Python of a cell; empty if it does."""
     tags = parse_wheel_filename(file)[3]
     if tags & set(supported(python)):
         return ""

@@ -37,7 +37,7 @@ def test_a_wheel_tells_its_version_and_its_digest(tmp_path: Path) -> None:
         ("numpy=torch==2", "asks for torch, not for numpy"),
         ("numpy[all]==2.6", "extras"),
         ("numpy==2.6; python_version>'3'", "markers"),
-        ("numpy @ https://example.org/n.whl", "addresses"),
+        ("numpy @ https://example.org/n.whl", "URLs"),
     ],
 )
 def test_what_is_no_candidate_is_one_sentence(text: str, sentence: str) -> None:

@@ -38,11 +38,11 @@ def test_what_it_requires_is_there(lines: tuple[str, ...]) -> None:
     ("line", "sentence"),
     [
         ("Requires-Python: >=3.13", "requires Python >=3.13, and the cell has 3.12"),
-        ("Requires-Python: some", "which nobody can read"),
+        ("Requires-Python: some", "is not a valid specifier"),
         ("Requires-Dist: numpy>=2.1", "requires numpy>=2.1, and the cell has 2.0.2"),
-        ("Requires-Dist: ml-dtypes", "requires ml-dtypes, which the cell does not hold"),
+        ("Requires-Dist: ml-dtypes", "requires ml-dtypes, which the cell does not contain"),
         ("Requires-Dist: tomli; python_version >= '3.12'", "requires tomli"),
-        ("Requires-Dist: ???", "which nobody can read"),
+        ("Requires-Dist: ???", "is not a valid requirement"),
     ],
 )
 def test_what_it_requires_and_the_cell_has_not_is_a_sentence(line: str, sentence: str) -> None:

@@ -51,7 +51,9 @@ def test_what_stands_in_the_place_of_the_suite_or_of_pytest_is_no_candidate(file
     """The check covers every form that Python imports; such a candidate would provide the code that runs the cases."""
     word = file.replace("other-1.data/", "").removeprefix("purelib/").removeprefix("platlib/").removeprefix("data/")
     name = word.partition("/")[0].partition(".")[0]
-    assert f"it holds a module {name}, which would replace" in told(make(tmp_path, "other", "1", {**MODULE, file: ""}))
+    assert f"it contains a module {name}, which would replace" in told(
+        make(tmp_path, "other", "1", {**MODULE, file: ""})
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_a_link_is_told(tmp_path: Path) -> None:
         entry = zipfile.ZipInfo("other/link")
         entry.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(entry, "/etc")
-    assert "it holds a link (other/link)" in told(path)
+    assert "it contains a link (other/link)" in told(path)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -104,12 +106,12 @@ def test_a_file_that_is_there_twice_is_told(tmp_path: Path) -> None:
     path = make(tmp_path, "other", "1", MODULE)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("other/__init__.py", "other")
-    assert "it holds other/__init__.py twice" in told(path)
+    assert "it contains other/__init__.py twice" in told(path)
 
 
 def test_a_place_that_no_installer_knows_is_told(tmp_path: Path) -> None:
     """The place is below the folder for files outside the path."""
-    assert "for which installers have no place" in told(
+    assert "which installers put nowhere" in told(
         make(tmp_path, "other", "1", {**MODULE, "other-1.data/x/conformance.py": ""})
     )
 
@@ -117,7 +119,7 @@ def test_a_place_that_no_installer_knows_is_told(tmp_path: Path) -> None:
 def test_metadata_of_two_distributions_is_told(tmp_path: Path) -> None:
     """One of the two metadata folders could describe another distribution."""
     path = make(tmp_path, "other", "1", {**MODULE, "pytest-9.dist-info/METADATA": "Name: pytest\nVersion: 9\n"})
-    assert "it holds 2 folders with metadata" in told(path)
+    assert "it contains 2 folders with metadata" in told(path)
 
 
 def encrypted(path: Path) -> None:
@@ -189,7 +191,7 @@ def test_what_is_unpacked_without_end_is_told(tmp_path: Path) -> None:
         patch.setattr(wheels, "SMALL", 1 << 20)
         assert "it would unpack from 0 MiB to 64 MiB, which is above the limit" in told(path)
         patch.setattr(wheels, "MOST_FILES", 2)
-        assert "it holds 5 files; the limit is 2" in told(path)
+        assert "it contains 5 files; the limit is 2" in told(path)
 
 
 def test_metadata_without_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
