@@ -356,7 +356,7 @@ class OwnerNotHeld(Exporter):
         return super().export(fields, None)
 
 
-@fault("lifetime.chain", bugs="lifetime-13")
+@fault("lifetime.chain", "native.keeps-memory", bugs="lifetime-13")
 class ImportNotHeldByItsExport(Exporter):
     """A capsule holds an array of the exporter's own, but not one that was imported."""
 

@@ -128,8 +128,8 @@ def _watchable(env: Environment) -> Iterator[Draft]:
 @invariant(
     "native.keeps-memory",
     long=True,
+    producer="DLP-28",
     consumer="NAT-06",
-    context="DLP-28",
     bugs="I19",
     level=Level.SHOULD,
     isolation=Isolation.RISKY,
@@ -150,12 +150,37 @@ def test_keeps_memory(exchange: Exchange) -> None:
     subject.array = None
     collect()
     settle()
+    if subject.released and not _is_kept_by_capsule(exchange):
+        fail(
+            Code.RELEASED_EARLY, "DLP-28", role=Role.PRODUCER, level=Level.MUST,
+            reason=f"the memory is released while the result of {call.name} lives, and also while a capsule of the producer lives",
+            expected="memory that lives until the deleter of the capsule runs", seen="the deleter of the memory is called",
+            accused=Side.PRODUCER,
+        )  # fmt: skip
     if subject.released:
         fail(
             Code.RELEASED_EARLY, "NAT-06", role=Role.CONSUMER, reason=f"the memory is released while the result of {call.name} lives",
             expected="memory that lives as long as the import", seen="the deleter is called", accused=Side.CONSUMER,
         )  # fmt: skip
     exchange.notes["gives"] = f"shared memory that lives as long as {type(result.taken).__name__}"
+
+
+def _is_kept_by_capsule(exchange: Exchange) -> bool:
+    """Return whether the memory lives as long as the reference holds a capsule of the producer's array.
+
+    This is the control: a consumer cannot keep memory that the producer releases under its own capsule.
+    """
+    subject, reference = watched(exchange), exchange.library(REFERENCE)
+    with exchange.step(Doing.IMPORT, Role.CONSUMER, REFERENCE):
+        taken = reference.take(
+            exchange.producer.offer(subject.array, Protocol.DLPACK), Protocol.DLPACK, exchange.device
+        )
+    subject.array = None
+    collect()
+    settle()
+    is_kept = not subject.released
+    del taken  # here, and not before the look
+    return is_kept
 
 
 # -- derived classes

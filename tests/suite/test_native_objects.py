@@ -26,6 +26,7 @@ from conformance.execution import probe
 from conformance.execution.case_names import everything
 from conformance.execution.results import Result
 from conformance.execution.workbench import Workbench
+from conformance.faults.lifetime import ImportNotHeldByItsExport
 from conformance.protocols.clauses import Level, Role
 from conformance.reference.exporter import Exporter
 from conformance.suite.test_native import objects
@@ -482,3 +483,25 @@ def test_an_object_of_a_derived_class_is_asked_by_itself(consumer: str) -> None:
     )
     result = Workbench().run(case, invariant)
     assert (result.outcome.value, result.attachments["asked"]) == ("pass", "yes")
+
+
+# -- memory
+
+
+class _Faulty(ReferenceAdapter):
+    """A producer whose capsules do not hold an array that it has imported."""
+
+    name = "faulty"
+    exporter_class = ImportNotHeldByItsExport
+
+
+@pytest.mark.parametrize("call", ["reference.from_dlpack", "reference.as_array"])
+def test_a_producer_that_releases_under_its_own_capsule_is_accused_in_place_of_the_consumer(call: str) -> None:
+    """The consumer can only keep what the capsule keeps, whichever call the user made."""
+    other = ReferenceAdapter()
+    other.name = "other"  # type: ignore[misc]
+    case = Case("native.keeps-memory", "faulty", "other", "dlpack", Device.HOST, (("call", call),))
+    bench = Workbench({REFERENCE: ReferenceAdapter(), "faulty": _Faulty(), "other": other})
+    result = bench.run(case, catalogue()[case.invariant])
+    assert (result.outcome, result.level, result.clause) == (Outcome.FAIL, Level.MUST, "DLP-28")
+    assert result.accused.side is Accused.PRODUCER
