@@ -1,7 +1,6 @@
 """Deliberate faults: small changes to the reference library that an invariant must catch. They test the suite itself.
 
 Each module has the name of the family of invariants that catch its faults.
-
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ class Fault:
 
     ``statement`` is the docstring of that class. ``caught_by`` lists the invariants that must catch the fault. ``bugs`` lists the known
     bugs of real libraries that it imitates.
-
     """
 
     name: str

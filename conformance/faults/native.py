@@ -1,7 +1,6 @@
 """Faults of fast paths: a consumer recognises another library's type and reads the object without a protocol.
 
 An :class:`~conformance.reference.exporter.Exporter` is the reference library's own type. An object that offers a single protocol is not.
-
 """
 
 from __future__ import annotations
