@@ -1,6 +1,9 @@
-"""What the suite asks of a library: make an array, show it by one protocol, take one, describe, read and write it.
+"""Adapter: the interface between the suite and one library.
 
-An adapter is the only place that imports its library, and it imports it late.
+An adapter creates arrays of its library, exports them by one protocol, imports others, and describes, reads and writes arrays. To add
+a library, derive from :class:`Adapter`: implement the abstract methods, declare :class:`Trait` members for the optional ones, and raise
+:class:`Unsupported` for everything that the library cannot do. Only the adapter imports its library, and only in :meth:`Adapter.load`, so
+that the command line works without any library installed.
 """
 
 from __future__ import annotations
@@ -28,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class Protocol(str, Enum):
-    """By which protocol an array changes hands."""
+    """The protocol by which an array is exchanged."""
 
     DLPACK = "dlpack"
     CAI = "cai"
 
 
 class Device(str, Enum):
-    """Where the elements lie. ``SIMULATED`` is host memory that claims to be CUDA: only the reference has it."""
+    """The memory that holds the elements. ``SIMULATED`` is host memory that claims to be CUDA; only the reference library has it."""
 
     HOST = "host"
     CUDA = "cuda"
@@ -43,99 +46,100 @@ class Device(str, Enum):
 
     @property
     def dlpack_type(self) -> int:
-        """The plain DLPack device type of this place."""
+        """Return the DLPack device type: 1 for CPU, 2 for CUDA."""
         return 1 if self is Device.HOST else 2
 
 
 class Trait(str, Enum):
-    """What a library promises or can do, as far as a verdict depends on it."""
+    """A promise or an ability of a library on which a verdict depends."""
 
     ARRAY_API = "array-api"
-    """Bound by the array API standard: every dtype of DLP-46 must go in and out."""
+    """Follows the array API standard, so every dtype of DLP-46 must be exported and imported."""
     IMMUTABLE = "immutable"
-    """Its arrays cannot be written."""
+    """Its arrays cannot be written to."""
     WRITES = "writes"
-    """Has an operation that overwrites an array's elements."""
+    """Has an operation that overwrites the elements of an array."""
     KERNEL = "kernel"
-    """Can run a kernel of its own on an array."""
+    """Can run a kernel on an array."""
     ADDS = "adds"
     """Adds two arrays."""
     STACKS = "stacks"
-    """Makes one array of several, one behind the other."""
+    """Stacks several arrays into a new one."""
     COPIES = "copies"
-    """Copies an array to another one of its own making."""
+    """Copies an array to a new one."""
     DEVICE_ATTRIBUTE = "device-attribute"
-    """Its arrays tell their device as an object that users compare."""
+    """Its arrays have a public device attribute that users compare."""
     READONLY = "readonly"
-    """Knows read-only arrays."""
+    """Has read-only arrays."""
     COPY_KEYWORD = "copy-keyword"
-    """Its ``from_dlpack`` takes ``copy=``."""
+    """Its ``from_dlpack`` accepts ``copy=``."""
     DEVICE_KEYWORD = "device-keyword"
-    """Its ``from_dlpack`` takes ``device=``."""
+    """Its ``from_dlpack`` accepts ``device=``."""
     CAPSULES = "capsules"
-    """Has a call that takes a bare capsule."""
+    """Has a call that accepts a bare capsule."""
     PITCHED = "pitched"
-    """Pads rows by itself."""
+    """Can allocate arrays with padded rows."""
     STRIDES = "strides"
-    """Makes views with strides of one's choice, in whole elements."""
+    """Creates views with given strides, in whole elements."""
     BYTE_STRIDES = "byte-strides"
-    """As :attr:`STRIDES`, and a stride need not be a multiple of the element size."""
+    """Like :attr:`STRIDES`, but a stride need not be a multiple of the element size."""
     CONTIGUITY = "contiguity"
-    """Tells whether an array is C-contiguous."""
+    """Reports whether an array is C-contiguous."""
     EXTENT = "extent"
-    """Knows how much memory lies behind an import."""
+    """Reports the extent of the memory behind an import."""
     PINNED = "pinned"
     """Allocates pinned host memory."""
     MANAGED = "managed"
     """Allocates managed memory."""
     POOL = "pool"
-    """Allocates from a stream-ordered pool."""
+    """Allocates from a stream-ordered memory pool."""
     POINTER_ONLY = "pointer-only"
-    """Has no call that makes an array of the array interface: its users build one on the published pointer by hand, and what
-    else the dictionary says is theirs to honour."""
+    """Has no call that imports an array by the array interface. Its users build an array on the published pointer by hand, and are
+    responsible for the rest of the dictionary.
+    """
     KERNEL_ARGUMENTS = "kernel-arguments"
-    """Its kernels take any object with the array interface as an argument."""
+    """Its kernels accept any object with the array interface as an argument."""
 
     VIEW_ONLY = "view-only"
     """Its import only describes the array: it has no views, and its user queues all work on it."""
     STREAMS = "streams"
-    """Queues work on streams of its own making, and can say which one is current."""
+    """Creates streams, queues work on them, and reports the current one."""
 
     CURRENT_STREAM = "current-stream"
-    """Has a current stream, or remembers on which one an array was written: its users name no stream when they export."""
+    """Has a current stream, or remembers the stream that wrote an array, so its users pass no stream when they export."""
     PER_THREAD_STREAM = "per-thread-stream"
     """Has an object for the per-thread default stream."""
     FOREIGN_STREAM = "foreign-stream"
-    """Makes an object of its own for the bare handle of a stream that somebody else made."""
+    """Wraps the bare handle of a stream that another library created."""
     CHOOSES_STREAM = "chooses-stream"
-    """Has a call that makes a stream current until another one is chosen, without a block."""
+    """Has a call that makes a stream current until the next such call, without a ``with`` block."""
     DEFAULT_TOKEN = "default-token"
     """Has one object for the default stream of whichever GPU is current, and records events on it."""
     STREAM_PROTOCOL = "stream-protocol"
-    """Has a call that takes any object with ``__cuda_stream__``."""
+    """Has a call that accepts any object with ``__cuda_stream__``."""
 
     GPUS = "gpus"
-    """Makes arrays and streams on any GPU, not only on the first."""
+    """Creates arrays and streams on any GPU, not only on the first."""
     JOINS = "joins"
-    """Has a call that makes one object of several arrays."""
+    """Has a call that imports several arrays as one object."""
 
     CACHE = "cache"
-    """Keeps the memory of device arrays that are gone, or the objects themselves, and makes new arrays of them."""
+    """Caches the memory of device arrays that have died, or the objects themselves, and reuses them for new arrays."""
 
     THREADED = "threaded"
-    """Runs threads of its own on host memory, and says that a fork of its process may hang."""
+    """Runs threads of its own on host memory, and documents that a fork of its process may deadlock."""
 
     EXCHANGE_API = "exchange-api"
-    """The type of what it exports offers DLPack's C exchange API. Measured, never declared."""
+    """The type that exports DLPack also offers DLPack's C exchange API. The suite measures this; adapters do not declare it."""
 
 
 class Unsupported(Exception):
-    """The library has no such array, element type or operation. The text says which."""
+    """Raised if the library has no such array, element type or operation. The message says which."""
 
 
 @dataclass(frozen=True)
 class View:
-    """An array as its library describes it: address of element 0, strides in **bytes**, DLPack (type, id)."""
+    """An array as its library describes it: address of element 0, strides in **bytes**, DLPack device as (type, id)."""
 
     address: int
     shape: tuple[int, ...]
@@ -146,13 +150,13 @@ class View:
 
 
 def _unheard(*_: Any) -> None:
-    """Nothing listens to an offer unless a case does."""
+    """Default listener of an offer, which does nothing."""
 
 
 class DLPackOffer:
-    """Shows only DLPack of an array, so that no consumer can take another way in.
+    """An object that offers DLPack only, so that a consumer cannot use another protocol.
 
-    ``asked`` is called before the producer is asked for a capsule, ``answered`` with the capsule before the consumer gets it.
+    ``asked`` is called before the request reaches the producer. ``answered`` gets the capsule before the consumer does.
     """
 
     def __init__(self, source: Any) -> None:
@@ -178,7 +182,7 @@ class DLPackOffer:
 
 
 class CAIOffer:
-    """Shows only ``__cuda_array_interface__`` of an array. ``asked`` and ``answered`` are as in :class:`DLPackOffer`."""
+    """An object that offers ``__cuda_array_interface__`` only. See :class:`DLPackOffer` for ``asked`` and ``answered``."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -202,90 +206,93 @@ Offer = DLPackOffer | CAIOffer
 
 
 class Adapter(ABC):
-    """One library. Class attributes are facts that hold for every version; a probe measures the rest."""
+    """One library. Class attributes are facts about every version; methods named ``present_…`` measure the installed version."""
 
     name: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]
-    """Names on the package index, for the versions; the first one found counts."""
+    """Names on the package index, from which the suite reads versions. The first one that is installed counts."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Distributions that must be present for the library to count as installed; empty if any one of them is enough."""
+    """Distributions that must all be installed for the library to count as installed. If this is empty, any one is enough."""
     preload: ClassVar[tuple[str, ...]] = ()
-    """Modules that may be imported before a fork: importing them touches neither CUDA nor threads."""
+    """Modules that are safe to import before a fork: their import uses neither CUDA nor threads."""
     preload_for_states: ClassVar[tuple[str, ...]] = ()
-    """More such modules, which the library imports when its :attr:`states` are made."""
+    """Further modules that are safe to import before a fork. The library imports them when an array of :attr:`states` is built."""
     traits: ClassVar[frozenset[Trait]] = frozenset()
     opt_out: ClassVar[int | None] = None
-    """The ``stream`` in an array interface by which its importer, as documented, is told to wait for nothing (CAI-21)."""
+    """The ``stream`` in an array interface that makes the importer skip its wait, as documented (CAI-21)."""
     own_exporter: ClassVar[str] = ""
-    """What shows the array interface of this library's arrays, if the suite wrote it and not the library: nobody answers for that."""
+    """A description of the class that exports the array interface if the suite wrote it and not the library.
+
+    Failures of that class accuse no library.
+    """
     exports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     imports: ClassVar[dict[Device, tuple[Protocol, ...]]]
     candidate_dtypes: ClassVar[tuple[str, ...]]
     narrow_dtypes: ClassVar[tuple[str, ...]] = ()
-    """Those of :data:`conformance.protocols.dtypes.NARROW` of which :meth:`narrow` makes arrays."""
+    """Types of :data:`conformance.protocols.dtypes.NARROW` that :meth:`narrow` supports."""
     foreign: ClassVar[tuple[Foreign, ...]] = ()
-    """Arrays of elements for which DLPack has no type code, or none that every library uses: the library refuses to export them."""
+    """Arrays of elements without a DLPack type code, or without one that every library uses. The library must refuse to export them."""
     states: ClassVar[tuple[State, ...]] = ()
-    """Arrays that are more than their memory: the library resolves them or refuses to export them."""
+    """Arrays whose memory does not simply hold their elements. The library must resolve them or refuse to export them."""
     calls: ClassVar[tuple[UserCall, ...]] = ()
-    """The public calls by which its users take objects of other libraries as they are."""
+    """Public calls that accept objects of other libraries directly."""
     styles: ClassVar[tuple[Style, ...]] = ()
-    """Older styles of calling that versions of the library drop or add."""
+    """Older calling styles that versions of the library drop or add."""
     subclasses: ClassVar[bool] = False
-    """Whether its users derive classes from its arrays, which :meth:`subclassed` does."""
+    """``True`` if users derive classes from its arrays; :meth:`subclassed` does the same."""
 
     changes: ClassVar[tuple[Change, ...]] = ()
-    """Operations on an array of this library after which it need not have its memory any more."""
+    """Operations after which an array may no longer have the memory that it had."""
     donations: ClassVar[tuple[Change, ...]] = ()
-    """Calls by which the library uses the memory of an array, also of an import, for something else."""
+    """Calls by which the library reuses the memory of an array, also of an import, for another purpose."""
     made: ClassVar[tuple[Making, ...]] = ()
-    """Ways in which users make arrays, by calls of the library's own."""
+    """Ways in which users create arrays, by the library's own calls."""
 
-    # -- loading
+    # Loading
 
     @abstractmethod
     def load(self) -> None:
-        """Import the library and touch whatever it needs to work; lets its own exception out."""
+        """Import the library and everything that it needs to work. The library's own exception propagates."""
 
     def usable(self, device: Device) -> str | None:
-        """``None`` if the library works on this device here, else the reason why not."""
+        """Return ``None`` if the library works on this device here, or the reason why it does not."""
         return None if device in self.exports or device in self.imports else f"{self.name} has no {device.value} arrays"
 
     def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
-        """What the library exports and imports on this device, here and in this version."""
+        """Return the protocols that this version of the library exports and imports on this device."""
         return self.exports.get(device, ()), self.imports.get(device, ())
 
     def present_calls(self) -> tuple[UserCall, ...]:
-        """Those of :attr:`calls` that can work in this environment. The suite asks after :meth:`load`."""
+        """Return the :attr:`calls` that can work in this environment. The suite asks after :meth:`load`."""
         return self.calls
 
     def present_traits(self) -> frozenset[Trait]:
-        """Those of the traits that hold in this version."""
+        """Return the :attr:`traits` that hold for this version."""
         return self.traits
 
     def versions(self) -> dict[str, str]:
-        """Versions of the distributions that are installed."""
+        """Return the versions of the installed distributions."""
         return installed(self.distributions)
 
-    # -- arrays of its own
+    # The library's own arrays
 
     @abstractmethod
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """A packed, writable array with undefined content; :class:`Unsupported` if the library has none."""
+        """Return a packed, writable array with undefined content. Raise :class:`Unsupported` if the library has none."""
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
-        """A packed array whose elements have exactly these bytes, written by our own instruments."""
+        """Return a packed array whose elements have exactly these bytes. The suite writes them, not the library."""
         made = self.empty(dtype, shape, device)
         if data:
             poke(self.describe(made).address, data, device)
         return made
 
     def empty_in(self, kind: cuda_memory.Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
-        """A packed array in another kind of memory than the usual, by the library's own call; content undefined."""
+        """Return a packed array in this kind of memory, by the library's own call. The content is undefined."""
         raise Unsupported(f"{self.name} has no {kind.value} memory")
 
     def view(self, array: Any, step: Step) -> Any:
-        """The library's own view; :class:`Unsupported` where it would copy or cannot."""
+        """Return the library's own view. Raise :class:`Unsupported` if the library has no such view or would copy."""
         if isinstance(step, Index):
             return array[step.keys]
         if isinstance(step, Transpose):
@@ -293,113 +300,113 @@ class Adapter(ABC):
         return self.broadcast(array, step)
 
     def transpose(self, array: Any, axes: tuple[int, ...]) -> Any:
-        """Permuted dimensions."""
+        """Return a view with permuted dimensions."""
         return array.transpose(axes)
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
-        """Extents of 1 repeated with stride 0."""
+        """Return a view in which dimensions of extent 1 are repeated with stride 0."""
         raise Unsupported(f"{self.name} has no broadcast views")
 
     def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
-        """The library's own view of the same shape and first element with these strides in bytes."""
-        raise Unsupported(f"{self.name} makes no views with strides of one's choice")
+        """Return the library's own view with the same shape and first element, and these strides in bytes."""
+        raise Unsupported(f"{self.name} cannot create views with given strides")
 
     @abstractmethod
     def describe(self, array: Any) -> View:
-        """Address, shape, strides, element type and device by the library's own attributes."""
+        """Return address, shape, strides, element type and device from the library's own attributes."""
 
     def contiguous(self, array: Any) -> bool:
-        """Whether the library takes the array for C-contiguous."""
-        raise Unsupported(f"{self.name} does not tell whether an array is C-contiguous")
+        """Return the library's own answer to whether the array is C-contiguous."""
+        raise Unsupported(f"{self.name} does not report whether an array is C-contiguous")
 
     def extent(self, array: Any) -> tuple[int, int]:
-        """First byte, and one past the last, of the memory that the library believes is behind an import."""
-        raise Unsupported(f"{self.name} does not tell how much memory is behind an array")
+        """Return the first byte, and one past the last, of the memory that the library assumes behind an import."""
+        raise Unsupported(f"{self.name} does not report the extent of the memory behind an array")
 
     @abstractmethod
     def read(self, array: Any) -> bytes:
-        """The elements in row-major order, by the library's own copy to the host."""
+        """Return the elements in row-major order, by the library's own copy to the host."""
 
     def last(self, array: Any) -> bytes:
-        """The last element, read by the library; costs the same for an array of any size."""
+        """Return the last element, read by the library. The cost does not depend on the size of the array."""
         ndim = len(self.describe(array).shape)
         return self.read(self.view(array, Index((slice(-1, None),) * ndim)))
 
     def write(self, array: Any, data: bytes) -> None:
-        """Overwrite all elements with these row-major bytes, by the library's own operation; finished on return."""
+        """Overwrite all elements with these row-major bytes, by the library's own operation. The write is done on return."""
         raise Unsupported(f"{self.name} has no operation that writes an array")
 
     def kernel_increment(self, array: Any) -> None:
-        """Add 1 to every element of a packed int32 array by a kernel of the library's own; finished on return."""
+        """Add 1 to every element of a packed int32 array by the library's own kernel. The work is done on return."""
         raise Unsupported(f"{self.name} has no kernels")
 
     def add(self, first: Any, second: Any) -> Any:
-        """A new array: the sums of the elements of two arrays of one shape and type, finished on return."""
+        """Return the elementwise sum of two arrays of one shape and type. The work is done on return."""
         raise Unsupported(f"{self.name} does not add arrays")
 
     def stack(self, arrays: list[Any]) -> Any:
-        """A new array with the elements of these, of one shape and type, one behind the other; finished on return."""
+        """Return a new array that stacks these arrays of one shape and type. The work is done on return."""
         raise Unsupported(f"{self.name} does not stack arrays")
 
     def copied(self, array: Any) -> Any:
-        """A new array with the elements of this one, finished on return."""
+        """Return a copy of the array. The work is done on return."""
         raise Unsupported(f"{self.name} does not copy arrays")
 
     def device_of(self, array: Any) -> Any:
-        """The library's own object for the device of an array; equal ones are the same device."""
-        raise Unsupported(f"arrays of {self.name} tell no device")
+        """Return the library's own object for the device of an array. Equal objects mean the same device."""
+        raise Unsupported(f"arrays of {self.name} have no device attribute")
 
     def freeze(self, array: Any) -> None:
         """Make the array read-only in place."""
         raise Unsupported(f"{self.name} has no read-only arrays")
 
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
-        """A vector of elements narrower than a byte, of one of the :attr:`narrow_dtypes`; ``data`` has them packed from the low bits up.
+        """Return a vector of elements narrower than a byte, of one of the :attr:`narrow_dtypes`.
 
-        A library that keeps each element in a byte of its own makes the same elements.
+        ``data`` has the elements packed from the low bits up. A library that stores each element in a byte of its own makes the same elements.
         """
         raise Unsupported(f"{self.name} has no {dtype.name}")
 
     def make(self, making: Making, device: Device) -> Any:
-        """An array as a user makes it; lets the library's own exception out."""
+        """Return an array as a user makes it. The library's own exception propagates."""
         return making.made(device, **{self.name: self.module()})
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """An array with padded rows, content undefined."""
+        """Return an array with padded rows and undefined content."""
         raise Unsupported(f"{self.name} does not pad rows")
 
-    # -- streams
+    # Streams
 
     def stream(self, device: Device) -> Any:
-        """A new non-blocking stream of the library's own."""
+        """Return a new non-blocking stream of the library."""
         raise Unsupported(f"{self.name} has no streams")
 
     def default_stream(self, device: Device) -> Any:
-        """The stream that is current when none has been chosen."""
+        """Return the stream that is current until another one is chosen."""
         raise Unsupported(f"{self.name} has no streams")
 
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """The library's own object for a stream that somebody else made."""
-        raise Unsupported(f"{self.name} takes no streams that it has not made")
+        """Return the library's own object for a stream that another library created."""
+        raise Unsupported(f"{self.name} does not accept streams of other libraries")
 
     def per_thread_stream(self, device: Device) -> Any:
-        """The library's own object for the per-thread default stream."""
+        """Return the library's own object for the per-thread default stream."""
         raise Unsupported(f"{self.name} has no object for the per-thread default stream")
 
     def import_stream(self, source: Any, device: Device) -> Any:
-        """The library's own stream on an object with ``__cuda_stream__`` (STR-04); lets its own exception out."""
-        raise Unsupported(f"{self.name} has no call that takes an object with __cuda_stream__")
+        """Return the library's own stream for an object with ``__cuda_stream__`` (STR-04). The library's own exception propagates."""
+        raise Unsupported(f"{self.name} has no call that accepts an object with __cuda_stream__")
 
     def current_stream(self, device: Device) -> int:
-        """Handle, as :meth:`handle` gives it, of the stream that is current in this thread."""
+        """Return the handle, in the form of :meth:`handle`, of this thread's current stream."""
         raise Unsupported(f"{self.name} has no current stream")
 
     def handle(self, stream: Any) -> int:
-        """The stream's ``cudaStream_t``: 1 and 2 are the default streams, as in the protocols."""
+        """Return the stream's ``cudaStream_t``. As in the protocols, 1 and 2 are the default streams."""
         raise Unsupported(f"{self.name} has no streams")
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
-        """Make a stream current in this thread, as the library's users do."""
+        """Make a stream current in this thread within a ``with`` block, as the library's users do."""
         raise Unsupported(f"{self.name} has no current stream")
 
     def choose(self, stream: Any) -> None:
@@ -407,95 +414,104 @@ class Adapter(ABC):
         raise Unsupported(f"{self.name} has no call that chooses a current stream")
 
     def wait_stream(self, waiter: Any, other: Any) -> None:
-        """Have one stream of the library's own wait for another by its own call."""
+        """Make one stream of the library wait for another by the library's own call."""
         raise Unsupported(f"{self.name} has no call by which a stream waits for another")
 
     def recorded(self, stream: Any, device: Device) -> int | None:
-        """Record an event on a stream by the library's own call and wait for it; the GPU whose event it says that it is, if it says that.
+        """Record an event on a stream by the library's own call, and synchronize it.
 
-        Lets the library's own exception out.
+        Return the GPU that the event reports, or ``None`` if it reports none. The library's own exception propagates.
         """
         raise Unsupported(f"{self.name} records no events")
 
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """A packed array of (1, n, 1) elements as the library's own operations take it, content undefined."""
+        """Return a packed array of shape (1, n, 1) for the library's own operations, with undefined content."""
         return self.empty(dtype, shape, device)
 
     def take_operand(self, offer: Any, protocol: Protocol, device: Device) -> Any:
-        """Import on the current stream as the library's own operations take it; lets its own exception out."""
+        """Import an array on the current stream in the form that the library's own operations accept.
+
+        The library's own exception propagates.
+        """
         return self.take(offer, protocol, device)
 
     def take_argument(self, offer: Any, device: Device) -> Any:
-        """What a kernel of the library's own is given in an array's place; :meth:`copy` reads it as it reads an import."""
-        raise Unsupported(f"{self.name} has no kernels that take the array interface")
+        """Return a kernel argument in the place of an array. :meth:`copy` reads it like an import."""
+        raise Unsupported(f"{self.name} has no kernels that accept the array interface")
 
     def argument_address(self, argument: Any) -> int:
-        """The address that a kernel of the library's own gets for what :meth:`take_argument` gave; lets its own exception out."""
-        raise Unsupported(f"{self.name} has no kernels that take the array interface")
+        """Return the address that a kernel of the library gets for a result of :meth:`take_argument`.
+
+        The library's own exception propagates.
+        """
+        raise Unsupported(f"{self.name} has no kernels that accept the array interface")
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """Queue on a stream, by the library's own operation, that every int32 element becomes ``value`` (below 2**24)."""
+        """Queue on a stream, by the library's own operation, a fill of an int32 array with ``value`` (below 2**24)."""
         raise Unsupported(f"{self.name} has no operation that writes an array on a stream")
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
         """Queue on a stream, by the library's own operation, a copy of int32 elements (below 2**24) to another operand."""
         raise Unsupported(f"{self.name} has no operation that reads an array on a stream")
 
-    # -- GPUs
+    # GPUs
 
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
-        """Make a GPU the current one in this thread, by the library's own call: arrays and streams are made on it.
+        """Make a GPU current in this thread by the library's own call, so that arrays and streams are made on it.
 
-        What was current before is current after.
+        The GPU that was current before is current again at the end.
         """
         raise Unsupported(f"{self.name} has no call that chooses a GPU")
 
     def take_on(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
-        """Import an array of which the user knows that it lies on this GPU, so that it stays there."""
+        """Import an array that the user knows to be on this GPU, so that it stays there."""
         return self.take(offer, protocol, device)
 
     def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
-        """Import to this GPU, wherever the array lies, by the documented call with a device."""
-        raise Unsupported(f"{self.name} has no import that takes a device")
+        """Import an array to this GPU by the documented call with a device, wherever the array is."""
+        raise Unsupported(f"{self.name} has no import that accepts a device")
 
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
-        """Import several arrays, each from the GPU named, and make one object of them: its elements, array by array."""
-        raise Unsupported(f"{self.name} has no call that takes several arrays")
+        """Import several arrays, each from the given GPU, as one object. Return its elements, array by array."""
+        raise Unsupported(f"{self.name} has no call that accepts several arrays")
 
-    # -- exchange
+    # Exchange
 
     def lent(self, array: Any) -> tuple[Any, str]:
-        """A view of an array by a call of the library's own, outside of any protocol, and the call; to compare what it keeps."""
+        """Return a view of an array by a call of the library that uses no protocol, and the name of that call.
+
+        The suite compares how such a view keeps memory alive.
+        """
         raise Unsupported(f"{self.name} has no such call")
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
-        """The object of the library's own that carries the protocol (CV-CUDA: ``tensor.cuda()``)."""
+        """Return the library's object that offers the protocol (CV-CUDA: ``tensor.cuda()``)."""
         return array
 
     def native(self, array: Any, protocol: Protocol) -> Any:
-        """The object that users of the library hand over: the array itself, or what carries the protocols in its place."""
+        """Return the object that users pass to other libraries: the array itself, or the object that offers the protocols for it."""
         return array
 
     def operable(self, taken: Any) -> Any:
-        """The result of one of the :attr:`calls`, as the library's own operations take it."""
+        """Return the result of one of the :attr:`calls` in the form that the library's own operations accept."""
         return taken
 
     def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
-        """The array as an object of a derived class whose own ``__dlpack__`` calls ``asked`` and refuses with ``BufferError``."""
-        raise Unsupported(f"nobody derives classes from arrays of {self.name}")
+        """Return the array as an instance of a subclass. Its ``__dlpack__`` calls ``asked`` and raises ``BufferError``."""
+        raise Unsupported(f"arrays of {self.name} cannot be subclassed")
 
     def tabled(self, array: Any) -> Any:
-        """The object whose type carries DLPack's C exchange API, if this version has it (DLX-01)."""
+        """Return the object whose type offers DLPack's C exchange API, if this version has it (DLX-01)."""
         return self.exporter(array, Protocol.DLPACK)
 
     def offer(self, array: Any, protocol: Protocol) -> Offer:
-        """The array behind one protocol only."""
+        """Return an object that offers the array by this protocol only."""
         exporter = self.exporter(array, protocol)
         return DLPackOffer(exporter) if protocol is Protocol.DLPACK else CAIOffer(exporter)
 
     @abstractmethod
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """Import with the library's documented call; lets its own exception out."""
+        """Import with the library's documented call. The library's own exception propagates."""
 
     def take_capsule(self, capsule: Any) -> Any:
         """Import a bare capsule."""
@@ -503,34 +519,37 @@ class Adapter(ABC):
 
     @contextmanager
     def telling(self, change: Callable[[str], str]) -> Iterator[str]:
-        """Inside, the library tells another version of itself, which ``change`` makes of the true one; gives that version."""
+        """Make the library report another version within a ``with`` block: the result of ``change`` for the true one.
+
+        Yield that version.
+        """
         module = self.module()
         true = getattr(module, "__version__", None)
         if not isinstance(true, str):
-            raise Unsupported(f"{self.name} tells no version by `__version__`")
-        told = type(true)(change(true))
-        module.__version__ = told
+            raise Unsupported(f"{self.name} has no version in `__version__`")
+        reported = type(true)(change(true))
+        module.__version__ = reported
         try:
-            yield told
+            yield reported
         finally:
             module.__version__ = true
 
     def let_go(self) -> str | None:
-        """Have the library let go of what it only keeps for later, by its documented call; the call, if there is one."""
+        """Make the library release its caches by its documented call. Return the call as text, or ``None`` if there is none."""
         return None
 
     def kept_for_later(self) -> int | None:
-        """How many objects the library only keeps for later, by its own call; ``None`` if it does not tell."""
+        """Return the number of objects in the library's cache, by its own call, or ``None`` if it does not report that."""
         return None
 
     def module(self) -> Any:
-        """The library itself, for its documented calls."""
+        """Return the library's module, for its documented calls."""
         self.load()
         return importlib.import_module(self.name)
 
 
 def installed(distributions: tuple[str, ...]) -> dict[str, str]:
-    """Versions of those of these distributions that are installed."""
+    """Return the versions of the installed ones among these distributions."""
     found = {}
     for name in distributions:
         try:
@@ -541,10 +560,10 @@ def installed(distributions: tuple[str, ...]) -> dict[str, str]:
 
 
 def by_keywords(traits: frozenset[Trait], function: Any) -> frozenset[Trait]:
-    """These traits, less those whose keyword this ``from_dlpack`` does not have."""
+    """Return these traits without those whose keyword this ``from_dlpack`` does not accept."""
     try:
         keywords = inspect.signature(function).parameters.keys()
-    except ValueError:  # a built-in function without a signature, as old versions have it
+    except ValueError:  # a built-in function of an older version has no signature
         keywords = {}.keys()
     missing = {trait for trait, keyword in _KEYWORDS.items() if keyword not in keywords}
     return traits - missing
@@ -554,7 +573,7 @@ _KEYWORDS = {Trait.COPY_KEYWORD: "copy", Trait.DEVICE_KEYWORD: "device"}
 
 
 def refusing(base: type, asked: Callable[[], None]) -> type:
-    """A class derived from this one whose own ``__dlpack__`` calls ``asked`` and refuses with ``BufferError``."""
+    """Return a subclass whose ``__dlpack__`` calls ``asked`` and raises ``BufferError``."""
 
     def __dlpack__(self: Any, **keywords: Any) -> Any:
         asked()
@@ -564,12 +583,12 @@ def refusing(base: type, asked: Callable[[], None]) -> type:
 
 
 def last_address(view: View) -> int:
-    """Address of the last element of an array that has elements."""
+    """Return the address of the last element of an array that has elements."""
     return view.address + sum((extent - 1) * stride for extent, stride in zip(view.shape, view.strides))
 
 
 def poke(address: int, data: bytes, device: Device) -> None:
-    """Write bytes at an address of this device with our own instruments; done on return."""
+    """Write bytes at an address of this device without the library. The write is done on return."""
     if device is Device.CUDA:
         cuda_memory.write(address, data)
     else:
@@ -577,7 +596,7 @@ def poke(address: int, data: bytes, device: Device) -> None:
 
 
 def peek(address: int, nbytes: int, device: Device) -> bytes:
-    """Read bytes at an address of this device with our own instruments, after all pending work."""
+    """Read bytes at an address of this device without the library, after all pending work."""
     if device is Device.CUDA:
         return cuda_memory.read(address, nbytes)
     return ctypes.string_at(address, nbytes) if nbytes else b""

@@ -1,6 +1,6 @@
-"""Calls by which a library's users take objects of other libraries as they are, and older styles of calling that exist in the wild.
+"""Public calls that accept objects of other libraries directly, and older calling styles.
 
-Cases about them are planned from the names alone, so a library of an entry point gets the same cases as a built-in one.
+The suite plans cases from their names alone, so third-party adapters get the same cases as built-in ones.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from .base import Device, Protocol
 
 EVERYWHERE = tuple(Device)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""The name of a call stands between the slashes of a case id."""
+"""The form of a call's name, which is part of a case id."""
 DLPACK, CAI, ARRAY_INTERFACE, ARRAY = "__dlpack__", "__cuda_array_interface__", "__array_interface__", "__array__"
 BUFFER = "buffer"
-"""Not an attribute: what :class:`memoryview` takes."""
+"""Stands for the buffer protocol, which is not an attribute: an object that :class:`memoryview` accepts."""
 READONLY = "readonly"
-"""The array of a case that must not be written, among the names of layouts."""
+"""The read-only array of a case, among the names of layouts."""
 _PROTOCOLS = {DLPACK: Protocol.DLPACK, CAI: Protocol.CAI}
 
 
 @dataclass(frozen=True)
 class UserCall:
-    """A public call that takes any object. ``take`` gets the adapter, the object and the device, and lets exceptions out.
+    """A public call that accepts any object. ``take`` gets the adapter, the object and the device, and lets exceptions propagate.
 
-    ``name`` is that of the call in its documentation. ``reads`` is the attribute that the call is for, empty if the call takes whatever it
-    knows. ``knows`` are the attributes by which an object is one that the documentation of the call names among its arguments.
-    ``refuses`` are arrays that the library says it does not take by this call: the array of a case, and the attribute by which it would be taken.
-    ``may_copy`` says that the call makes an array, so that a copy is as good. ``flattens`` says that the documentation has it read a buffer
-    as a vector of the default element type. ``queues`` says that the call does not wait for the device by itself. ``on_stream`` is the same call with
-    a stream: its handle, or ``None``.
+    ``name`` is the name of the call in its documentation. ``reads`` is the attribute that the call is for; empty if the call accepts several
+    kinds of objects. ``knows`` are the attributes of the objects that the documentation of the call names. ``refuses`` are (array, attribute)
+    pairs that the library documents as refused. ``may_copy``: the call creates an array, so a copy is as good. ``flattens``: the documentation
+    says that a buffer is read as a vector of the default element type. ``queues``: the call does not wait for the device by itself.
+    ``on_stream`` is the same call with a stream handle or ``None``.
     """
 
     name: str
@@ -49,17 +48,17 @@ class UserCall:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The attributes of objects that the call is documented for."""
+        """The attributes of the objects that the call is documented for."""
         return self.knows or ((self.reads,) if self.reads else ())
 
     def promises(self, thing: Any, array: str) -> bool:
-        """Whether the documentation says that the call takes this object, which is the ``array`` of a case."""
+        """Return whether the documentation says that the call accepts this object, which is the ``array`` of a case."""
         is_refused = any(array == name and has(thing, attribute) for name, attribute in self.refuses)
         return not is_refused and any(has(thing, name) for name in self.attributes)
 
     @property
     def protocol(self) -> Protocol | None:
-        """The protocol that the call is for, if it is for one of ours alone."""
+        """The protocol that the call is for, or ``None`` if it is not for exactly one protocol."""
         return _PROTOCOLS.get(self.reads)
 
 
@@ -69,16 +68,16 @@ class Gets(str, Enum):
     CAPSULE = "capsule"
     """A bare capsule."""
     ARRAY = "array"
-    """An array of another library, as it is."""
+    """An array of another library, passed directly."""
     OWN = "own"
-    """An array of the library itself, of which a bare capsule is made."""
+    """An array of the library itself, from which a bare capsule is made."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style of calling that exists in the wild and that versions of a library drop or add.
+    """A calling style that versions of a library drop or add.
 
-    ``run`` gets the adapter and the argument, and lets exceptions out.
+    ``run`` gets the adapter and the argument, and lets exceptions propagate.
     """
 
     name: str
@@ -88,8 +87,8 @@ class Style:
 
 
 def has(thing: Any, name: str) -> bool:
-    """Whether an object answers for an attribute, or for :data:`BUFFER`; one that raises does not."""
+    """Return whether an object has an attribute, or for :data:`BUFFER` the buffer protocol. An attribute that raises does not count."""
     try:
         return memoryview(thing) is not None if name == BUFFER else getattr(thing, name, None) is not None
-    except Exception:  # noqa: BLE001 - however it fails, it does not answer
+    except Exception:  # noqa: BLE001 - an attribute may raise anything
         return False

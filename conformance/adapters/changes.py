@@ -1,6 +1,6 @@
-"""Operations on an array while another library uses its memory: other memory, a new size, an end, a gift.
+"""Operations that change an array while another library uses its memory: new memory, a new size, deletion, donation.
 
-An adapter declares such calls as data, so a library of an entry point gets the same cases as a built-in one.
+An adapter declares such calls as data, so third-party adapters get the same cases as built-in ones.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from .base import Adapter, Device
 
 Apply = Callable[[Any, list[Any], Device], Any]
-"""Gets the adapter, a list with the array in it, which nobody else holds, and the device. What it returns is kept to the end of the case."""
+"""Gets the adapter, a list with the only reference to the array, and the device. The result is kept alive to the end of the case."""
 Make = Callable[[Any, bytes, Device], Any]
-"""Gets the adapter, the bytes of float32 elements, and the device; makes a one-dimensional array."""
+"""Gets the adapter, the bytes of float32 elements, and the device. Returns a one-dimensional array."""
 _BOTH = (Device.HOST, Device.CUDA)
 
 
 @dataclass(frozen=True)
 class Change:
-    """One call, or a few, after which the array has no claim to its memory any more, or the library may use that for something else.
+    """One call, or a few, after which the array need not have its memory any more, or the library may reuse that memory.
 
-    ``given`` are the calls as in source code. ``make`` makes an array that the call accepts, where one of the adapter's own is not of
-    that kind. ``waived`` says that the user takes the responsibility by the call itself, by freeing an allocation by name or by switching a
-    check off: what becomes of exports is only observed then.
+    ``given`` shows the calls as source code. ``make`` creates an array that the call accepts, if the adapter's usual arrays are not accepted.
+    ``waived``: the user takes the responsibility by the call itself, such as an explicit free or a disabled check. The effect on exports is
+    only observed then.
     """
 
     name: str
@@ -40,4 +40,4 @@ def _deleted(adapter: Adapter, held: list[Any], device: Device) -> None:
 
 
 DELETE = Change("delete", "`del array`", _deleted, (*_BOTH, Device.SIMULATED))
-"""The last reference of the user goes. Every library has that."""
+"""The user drops the last reference. Every library has this change."""

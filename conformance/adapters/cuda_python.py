@@ -1,4 +1,4 @@
-"""cuda-python: memory of ``cuda.core`` and ``cuda.bindings``, seen through ``StridedMemoryView``."""
+"""Adapter of CUDA Python: memory of ``cuda.core`` and ``cuda.bindings``, viewed through ``StridedMemoryView``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .numpy import AN_ARRAY_OF_FOREIGN_ORDER, FOREIGN_ORDER, RECORD, NumpyAdapte
 from .special import Foreign
 
 _AT_ONCE = 1 << 28
-"""Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""
+"""The extent in bytes above which elements are read one by one. Only few elements lie so far apart."""
 
 _BOTH = (Protocol.DLPACK, Protocol.CAI)
 _RESOURCES = {
@@ -33,14 +33,14 @@ _RESOURCES = {
 
 _STREAMLESS = "from_array_interface"
 _NO_DRIVER = "DynamicLibNotFoundError"
-"""What ``cuda.bindings`` raises at the first call of the driver where there is none."""
+"""The exception of ``cuda.bindings`` at the first driver call on a machine without a driver."""
 
 
 def _call(name: str, reads: str = "", devices: tuple[Device, ...] = (Device.HOST, Device.CUDA)) -> UserCall:
-    """A class method of ``StridedMemoryView``."""
+    """Return the call for a class method of ``StridedMemoryView``."""
     return UserCall(
         f"cuda.core.{name}",
-        lambda adapter, thing, device: adapter.viewed(name, thing, adapter._told(device)),
+        lambda adapter, thing, device: adapter.viewed(name, thing, adapter._consumer_stream(device)),
         reads,
         devices,
         on_stream=None
@@ -50,7 +50,7 @@ def _call(name: str, reads: str = "", devices: tuple[Device, ...] = (Device.HOST
 
 
 def _foreign(name: str, kind: Any, **facts: Any) -> Foreign:
-    """A ``StridedMemoryView`` of a NumPy array."""
+    """Return the declaration of a ``StridedMemoryView`` of a NumPy array."""
 
     def build(adapter: CudaPythonAdapter) -> Any:
         import numpy
@@ -66,7 +66,7 @@ def _closed(adapter: CudaPythonAdapter, held: list[Any], device: Device) -> None
 
 
 class CudaPythonArray:
-    """The small class that CUDA Python's users write around an allocation (DOC-CU-1)."""
+    """A wrapper class around an allocation, as CUDA Python's users write it (DOC-CU-1)."""
 
     def __init__(self, owner: Any, address: int, dtype: DType, view: Strided, gpu: int = 0) -> None:
         self.owner = owner
@@ -74,27 +74,27 @@ class CudaPythonArray:
         self.dtype = dtype
         self.view = view
         self.gpu = gpu
-        """The GPU that it was allocated on; of no meaning on the host."""
+        """The GPU of the allocation. It has no meaning on the host."""
         self.readonly = False
         self.stream: int | None = None
-        """Handle of the stream that still writes it, ``None`` if none can."""
+        """The handle of the stream that still writes the array, or ``None``."""
         self.writer: Any = None
-        """The object of that stream, which has to live as long as the array (CAI-28)."""
+        """The object of that stream. It must live as long as the array (CAI-28)."""
 
     def seen(self, view: Strided) -> CudaPythonArray:
-        """A view of the same allocation: read-only, and still being written, as this one is."""
+        """Return a view of the same allocation, with the same read-only flag and the same pending writes."""
         made = CudaPythonArray(self.owner, self.address, self.dtype, view, self.gpu)
         made.readonly, made.stream, made.writer = self.readonly, self.stream, self.writer
         return made
 
     @property
     def element0(self) -> int:
-        """Address of the first element."""
+        """The address of the first element."""
         return self.address + self.view.offset * self.dtype.itemsize
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Strides in bytes."""
+        """The strides in bytes."""
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
 
     @property
@@ -110,7 +110,7 @@ class CudaPythonArray:
 
 
 class CudaPythonAdapter(Adapter):
-    """Exports DLPack as ``StridedMemoryView.from_buffer``; imports by ``StridedMemoryView``'s class methods."""
+    """CUDA Python. It exports DLPack by ``StridedMemoryView.from_buffer`` and imports by ``StridedMemoryView``'s class methods."""
 
     name = "cuda_python"
     distributions = ("cuda-bindings", "cuda-core", "cuda-python")
@@ -159,49 +159,52 @@ class CudaPythonAdapter(Adapter):
         self._has_driver = True
 
     def load(self) -> None:
-        """Import ``cuda.bindings`` and ``cuda.core``, under the names that this version has.
+        """Import ``cuda.bindings`` and ``cuda.core`` under the names that this version has.
 
-        Where there is a driver, a ``StridedMemoryView`` asks it even about host memory, so it has to be initialised.
+        Initialise the driver if there is one, because a ``StridedMemoryView`` calls it even for host memory.
         """
         import cuda.bindings.driver
 
         self.driver = cuda.bindings.driver
         self.core, self.view_class = _core()
         self._has_driver = False
-        with contextlib.suppress(Exception):  # however it fails, there is no driver
+        with contextlib.suppress(Exception):  # whatever the exception, there is no usable driver
             self.driver.cuInit(0)
             self._has_driver = True
 
     def usable(self, device: Device) -> str | None:
-        """CUDA needs a device that ``cuda.core`` can make current."""
+        """Return the reason why ``cuda.core`` cannot make a GPU current, if it cannot."""
         if device is Device.HOST:
             return None
         try:
             self.core.Device(0).set_current()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason to report
+        except Exception as error:  # noqa: BLE001 - any exception is the reason to report
             return f"{type(error).__name__}: {error}"
         return None
 
     def present_traits(self) -> frozenset[Trait]:
-        """The per-thread default stream has an object since cuda.core 0.6."""
+        """Return the traits. The per-thread default stream has had an object since cuda.core 0.6."""
         has = hasattr(self.core, "PER_THREAD_DEFAULT_STREAM")
         return self.traits if has else self.traits - {Trait.PER_THREAD_STREAM}
 
     def present_calls(self) -> tuple[UserCall, ...]:
-        """``from_array_interface`` asks the driver for the current GPU."""
+        """Return the calls without ``from_array_interface`` if there is no driver, which it asks for the current GPU."""
         return tuple(call for call in self.calls if self._has_driver or call.reads != ARRAY_INTERFACE)
 
     def protocols(self, device: Device) -> tuple[tuple[Protocol, ...], tuple[Protocol, ...]]:
-        """A ``StridedMemoryView`` exports DLPack since cuda.core 1.0, and needs a driver for it even on the host."""
+        """Return the protocols.
+
+        A ``StridedMemoryView`` has exported DLPack since cuda.core 1.0, and needs a driver for that even on the host.
+        """
         exports, imports = super().protocols(device)
         try:
             self.view_class.from_array_interface(_numpy().zeros(2)).__dlpack__()
-        except Exception:  # noqa: BLE001 - however it fails, it does not export
+        except Exception:  # noqa: BLE001 - any exception means that it cannot export
             exports = tuple(p for p in exports if p is not Protocol.DLPACK)
         return exports, imports
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """A view on a new NumPy array, or on a device allocation of ``cuda.core``."""
+        """Return a wrapper around a new NumPy array or around a device allocation of ``cuda.core``."""
         view = packed(shape)
         if device is Device.HOST:
             host = NumpyAdapter()
@@ -214,7 +217,7 @@ class CudaPythonAdapter(Adapter):
         return CudaPythonArray(buffer, int(buffer.handle), dtype, view, self._ordinal)
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> CudaPythonArray:
-        """From the memory resource of this kind; not every version and not every driver has each."""
+        """Return an array from the memory resource of this kind. Not every version and not every driver has each kind."""
         view = packed(shape)
         gpu = self.core.Device(0)
         gpu.set_current()
@@ -222,32 +225,31 @@ class CudaPythonAdapter(Adapter):
             resource = getattr(self.core, _RESOURCES[kind])(*([0] if kind is Kind.POOL else []))
             buffer = resource.allocate(max(view.size * dtype.itemsize, 1), stream=gpu.default_stream)
         except Exception as error:
-            raise Unsupported(f"cuda.core gives no {kind.value} memory here: {error}") from error
+            raise Unsupported(f"cuda.core cannot allocate {kind.value} memory here: {error}") from error
         gpu.default_stream.sync()
         return CudaPythonArray(buffer, int(buffer.handle), dtype, view)
 
     @property
     def runtime(self) -> Any:
-        """``cuda.bindings.runtime``."""
+        """The module ``cuda.bindings.runtime``."""
         import cuda.bindings.runtime
 
         return cuda.bindings.runtime
 
     def view(self, array: CudaPythonArray, step: Step) -> CudaPythonArray:
-        """Arithmetic of the wrapper: an allocation has no views of its own."""
+        """Return a view that the wrapper computes: an allocation has no views of its own."""
         return array.seen(apply(array.view, step))
 
     def restride(self, array: CudaPythonArray, strides: tuple[int, ...]) -> CudaPythonArray:
-        """Arithmetic of the wrapper."""
         elements = tuple(s // array.dtype.itemsize for s in strides)
         return array.seen(Strided(array.view.shape, elements, array.view.offset))
 
     def freeze(self, array: CudaPythonArray) -> None:
-        """The wrapper publishes itself as read-only, and every ``StridedMemoryView`` of it is."""
+        """Make the wrapper publish itself as read-only, so that every ``StridedMemoryView`` of it is read-only."""
         array.readonly = True
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
-        """The wrapper itself for the array interface, a ``StridedMemoryView`` for DLPack; an import likewise."""
+        """Return the wrapper for the array interface and a ``StridedMemoryView`` for DLPack, also for an import."""
         if not isinstance(array, CudaPythonArray):
             return array if protocol is Protocol.DLPACK else self._wrapped(array)
         if protocol is Protocol.CAI:
@@ -257,7 +259,7 @@ class CudaPythonAdapter(Adapter):
         return self._strided(array)
 
     def _wrapped(self, array: Any) -> CudaPythonArray:
-        """An imported view has no array interface of its own. Elements without a letter stay bytes without a meaning."""
+        """Return a wrapper around an import, which has no array interface of its own. Elements without a typestr become raw bytes."""
         dtype = from_typestr(array.dtype.str)
         if dtype is None and is_raw(array.dtype.str):
             dtype = DType(dtype_name(array.dtype), DLCode.OPAQUE, 8 * array.dtype.itemsize, None)
@@ -269,7 +271,10 @@ class CudaPythonAdapter(Adapter):
         return wrapped
 
     def _strided(self, array: CudaPythonArray) -> Any:
-        """Of the buffer wherever that can be said: an array interface without elements has no address, and so no device."""
+        """Return a ``StridedMemoryView`` of the buffer if possible.
+
+        An array interface without elements has no address, and so no device.
+        """
         kind = numpy_dtype(array.dtype)
         is_whole = array.view.contiguous and (array.view.offset == 0 or not array.view.size)
         if is_whole and not isinstance(array.owner, _ndarray()):
@@ -281,7 +286,7 @@ class CudaPythonAdapter(Adapter):
         return self.view_class.from_cuda_array_interface(array, stream_ptr=-1)
 
     def describe(self, array: Any) -> View:
-        """Of the wrapper what it is; of a ``StridedMemoryView`` its attributes (strides are elements there)."""
+        """Return the wrapper's own data, or a ``StridedMemoryView``'s attributes (with strides in elements)."""
         if isinstance(array, CudaPythonArray):
             on_host = isinstance(array.owner, _ndarray())
             return View(
@@ -299,7 +304,7 @@ class CudaPythonAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """A view has no copy that keeps every stride: read what it describes, with our own instruments."""
+        """Return the elements, read without the library: it has no copy that keeps every stride."""
         view = self.describe(array)
         if 0 in view.shape:
             return b""
@@ -313,41 +318,35 @@ class CudaPythonAdapter(Adapter):
         return gather_by_bytes(block, Strided(view.shape, view.strides, -low), itemsize)
 
     def last(self, array: Any) -> bytes:
-        """A view cannot be indexed: read where it says that its last element is."""
+        """Return the bytes at the address of the last element: a view cannot be indexed."""
         view = self.describe(array)
         device = Device.HOST if view.device and view.device[0] == 1 else Device.CUDA
         return peek(last_address(view), array.dtype.itemsize, device)
 
     def stream(self, device: Device) -> Any:
-        """``Device.create_stream``, non-blocking unless asked otherwise."""
         gpu = self.core.Device(self._ordinal)
         gpu.set_current()
         return gpu.create_stream()
 
     def default_stream(self, device: Device) -> Any:
-        """``Device.default_stream``."""
         return self.core.Device(0).default_stream
 
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """``Stream.from_handle``."""
         return self.core.Stream.from_handle(handle)
 
     def per_thread_stream(self, device: Device) -> Any:
-        """``PER_THREAD_DEFAULT_STREAM``."""
         return self.core.PER_THREAD_DEFAULT_STREAM
 
     def import_stream(self, source: Any, device: Device) -> Any:
-        """``Device.create_stream``."""
         self.core.Device(0).set_current()
         return self.core.Device(0).create_stream(source)
 
     def handle(self, stream: Any) -> int:
-        """``handle``, where 0 is the legacy default stream."""
         return int(stream.handle) or LEGACY
 
     @contextlib.contextmanager
     def using(self, stream: Any) -> Iterator[None]:
-        """There is no current stream: imports are told, and this is what they are told."""
+        """Set the stream that imports pass. The library has no current stream."""
         before, self._using = self._using, stream
         try:
             yield
@@ -356,7 +355,6 @@ class CudaPythonAdapter(Adapter):
 
     @contextlib.contextmanager
     def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
-        """``Device.set_current``."""
         before, current = self._ordinal, context.current()
         self._ordinal = ordinal
         try:
@@ -367,21 +365,19 @@ class CudaPythonAdapter(Adapter):
             context.set_current(current)
 
     def recorded(self, stream: Any, device: Device) -> int | None:
-        """``record``; an event tells its device."""
         event = stream.record()
         event.sync()
         ordinal = event.device.device_id
         return None if ordinal is None else int(ordinal)
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """``cuMemsetD32Async`` of ``cuda.bindings``; the wrapper publishes the stream, as its user's duty is (CAI-22)."""
+        """Queue ``cuMemsetD32Async``. The wrapper publishes the stream, which is its author's duty (CAI-22)."""
         view = self.describe(array)
         words = prod(view.shape) * array.dtype.itemsize // 4
         _checked(self.driver.cuMemsetD32Async(view.address, value, words, self.driver.CUstream(self.handle(stream))))
         self._used(array, stream)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """``cuMemcpyDtoDAsync`` of ``cuda.bindings``."""
         source, size = self.describe(array), into.view.size * into.dtype.itemsize
         handle = self.driver.CUstream(self.handle(stream))
         _checked(self.driver.cuMemcpyDtoDAsync(into.element0, source.address, size, handle))
@@ -392,22 +388,22 @@ class CudaPythonAdapter(Adapter):
             array.stream, array.writer = self.handle(stream), stream
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the current stream of :meth:`using`."""
+        """Import by ``StridedMemoryView.from_dlpack`` or ``from_cuda_array_interface``, on the stream of :meth:`using`."""
         by_dlpack = device is Device.HOST or protocol is Protocol.DLPACK
-        return self.viewed("from_dlpack" if by_dlpack else "from_cuda_array_interface", offer, self._told(device))
+        return self.viewed(
+            "from_dlpack" if by_dlpack else "from_cuda_array_interface", offer, self._consumer_stream(device)
+        )
 
     def viewed(self, name: str, thing: Any, stream: int | None) -> Any:
-        """By this class method of ``StridedMemoryView`` for this stream; ``from_array_interface`` takes none.
+        """Return a ``StridedMemoryView`` from this class method, for this stream if the method takes one.
 
-        A view finds out what it is only when asked: it is asked at once, so that what it cannot be is refused here.
+        A view reads its attributes lazily. They are read here at once, so that an unsupported array is refused here.
         """
         read = getattr(self.view_class, name, None)
         if read is None:
             raise Unsupported(f"this StridedMemoryView has no {name}")
         if name == _STREAMLESS:
-            with contextlib.suppress(
-                Exception
-            ):  # it asks the driver for the current GPU; without one there is nothing to ask
+            with contextlib.suppress(Exception):  # it asks the driver for the current GPU, which needs a driver
                 self.core.Device(self._ordinal).set_current()
         try:
             view = read(thing) if name == _STREAMLESS else read(thing, stream_ptr=stream)
@@ -418,8 +414,8 @@ class CudaPythonAdapter(Adapter):
         self.describe(view)
         return view
 
-    def _told(self, device: Device) -> int:
-        """The stream that an import is told: -1 on the host."""
+    def _consumer_stream(self, device: Device) -> int:
+        """Return the stream that an import passes: -1 on the host."""
         if device is Device.HOST:
             return -1
         gpu = self.core.Device(self._ordinal)
@@ -428,17 +424,17 @@ class CudaPythonAdapter(Adapter):
         return int((self._using or gpu.default_stream).handle)
 
     def native(self, array: Any, protocol: Protocol) -> Any:
-        """The class around an allocation where the array interface is asked for, else a ``StridedMemoryView``."""
+        """Return the wrapper for the array interface, and a ``StridedMemoryView`` for DLPack."""
         return self.exporter(array, protocol)
 
     def module(self) -> Any:
-        """``cuda.core``, under the name that this version has."""
+        """Return ``cuda.core`` under the name that this version has."""
         self.load()
         return self.core
 
 
 class _Interface:
-    """A host array of any layout through ``__array_interface__``, which ``StridedMemoryView`` also reads."""
+    """A host array of any layout with ``__array_interface__``, which ``StridedMemoryView`` also reads."""
 
     def __init__(self, array: CudaPythonArray, kind: Any) -> None:
         self._array = array
@@ -452,9 +448,9 @@ class _Interface:
 
 
 def _checked(result: tuple[Any, ...]) -> None:
-    """``cuda.bindings`` returns its errors."""
+    """Raise ``RuntimeError`` for an error code, which ``cuda.bindings`` returns and does not raise."""
     if int(result[0]):
-        raise RuntimeError(f"cuda.bindings answers {result[0]!r}")
+        raise RuntimeError(f"cuda.bindings returned {result[0]!r}")
 
 
 def _core() -> tuple[Any, Any]:

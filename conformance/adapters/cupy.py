@@ -1,4 +1,4 @@
-"""CuPy: DLPack and the CUDA Array Interface on CUDA memory."""
+"""Adapter of CuPy: DLPack and the CUDA Array Interface on CUDA memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _foreign(name: str, kind: Any) -> Foreign:
 
 
 def _data(adapter: CupyAdapter, held: list[Any], device: Device) -> None:
-    """No version so far lets its users do that."""
+    """Set ``data``, which no version so far allows."""
     held[0].data = adapter.cupy.zeros_like(held[0]).data
 
 
@@ -40,7 +40,7 @@ def _freed(adapter: CupyAdapter, held: list[Any], device: Device) -> None:
 
 
 class CupyAdapter(Adapter):
-    """``cupy.from_dlpack`` and ``cupy.asarray``."""
+    """CuPy, by ``cupy.from_dlpack`` and ``cupy.asarray``."""
 
     name = "cupy"
     distributions = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
@@ -87,33 +87,31 @@ class CupyAdapter(Adapter):
     )
 
     def load(self) -> None:
-        """Import CuPy."""
         import cupy
 
         self.cupy = cupy
 
     def usable(self, device: Device) -> str | None:
-        """Only with a device; CuPy 13 raises where CuPy 14 answers ``False``."""
+        """Return the reason why CuPy cannot allocate on a GPU. Versions differ in what they raise without one."""
         if device is not Device.CUDA:
             return "CuPy has no host arrays"
         try:
             self.cupy.cuda.runtime.getDeviceCount()
             self.cupy.empty(1)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason to report
+        except Exception as error:  # noqa: BLE001 - any exception is the reason to report
             return f"{type(error).__name__}: {error}"
         return None
 
     def present_traits(self) -> frozenset[Trait]:
-        """CuPy takes objects with ``__cuda_stream__`` since version 14."""
+        """Return the traits. CuPy has accepted objects with ``__cuda_stream__`` since version 14."""
         has = hasattr(self.cupy.cuda.Stream, "from_external")
         return self.traits if has else self.traits - {Trait.STREAM_PROTOCOL}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``cupy.empty``."""
         return self.cupy.empty(shape, numpy_dtype(dtype))
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
-        """Pinned by ``cupyx.empty_pinned`` (a NumPy array), managed and pool memory by CuPy's allocators."""
+        """Return pinned memory of ``cupyx.empty_pinned`` (a NumPy array), or managed or pool memory of CuPy's allocators."""
         element = numpy_dtype(dtype)
         if kind is Kind.PINNED:
             import cupyx
@@ -123,24 +121,19 @@ class CupyAdapter(Adapter):
         return self.cupy.ndarray(shape, element, memptr=allocate(prod(shape) * dtype.itemsize))
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
-        """``cupy.broadcast_to``."""
         return self.cupy.broadcast_to(array, step.shape)
 
     def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
-        """``cupy.lib.stride_tricks.as_strided``."""
         return self.cupy.lib.stride_tricks.as_strided(array, shape=array.shape, strides=strides)
 
     def contiguous(self, array: Any) -> bool:
-        """``flags.c_contiguous``."""
         return bool(array.flags.c_contiguous)
 
     def extent(self, array: Any) -> tuple[int, int]:
-        """By the memory object behind the array: ``data.mem.ptr`` and ``data.mem.size``."""
         start = int(array.data.mem.ptr)
         return start, start + int(array.data.mem.size)
 
     def describe(self, array: Any) -> View:
-        """By ``data.ptr``, ``shape``, ``strides``, ``dtype`` and ``device``."""
         return View(
             address=array.data.ptr,
             shape=tuple(array.shape),
@@ -150,11 +143,9 @@ class CupyAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """``cupy.asnumpy``."""
         return bytes(self.cupy.asnumpy(array).tobytes())
 
     def write(self, array: Any, data: bytes) -> None:
-        """Assignment of an uploaded array to the whole."""
         import numpy
 
         host = numpy.frombuffer(data, array.dtype).reshape(array.shape)
@@ -162,24 +153,21 @@ class CupyAdapter(Adapter):
         self.cupy.cuda.runtime.deviceSynchronize()
 
     def kernel_increment(self, array: Any) -> None:
-        """An elementwise kernel, compiled by NVRTC."""
+        """Launch an elementwise kernel, which NVRTC compiles."""
         self.cupy.ElementwiseKernel("", "int32 x", "x += 1", "conformance_increment")(array)
         self.cupy.cuda.runtime.deviceSynchronize()
 
     def add(self, first: Any, second: Any) -> Any:
-        """``+``."""
         return self._finished(first + second)
 
     def stack(self, arrays: list[Any]) -> Any:
-        """``cupy.stack``."""
         return self._finished(self.cupy.stack(arrays))
 
     def copied(self, array: Any) -> Any:
-        """``copy()``, in row-major order."""
+        """Return a copy in row-major order."""
         return self._finished(array.copy())
 
     def device_of(self, array: Any) -> Any:
-        """``device``."""
         return array.device
 
     def _finished(self, array: Any) -> Any:
@@ -187,19 +175,17 @@ class CupyAdapter(Adapter):
         return array
 
     def stream(self, device: Device) -> Any:
-        """``cupy.cuda.Stream(non_blocking=True)``."""
         return self.cupy.cuda.Stream(non_blocking=True)
 
     def default_stream(self, device: Device) -> Any:
-        """``cupy.cuda.Stream.null``: the legacy one."""
+        """Return the legacy default stream."""
         return self.cupy.cuda.Stream.null
 
     def per_thread_stream(self, device: Device) -> Any:
-        """``cupy.cuda.Stream.ptds``."""
         return self.cupy.cuda.Stream.ptds
 
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """``cupy.cuda.ExternalStream``, deprecated in CuPy 14 but the only call for a bare handle."""
+        """Return ``cupy.cuda.ExternalStream``. It is deprecated in CuPy 14, but is the only call for a bare handle."""
         import warnings
 
         with warnings.catch_warnings():
@@ -207,58 +193,49 @@ class CupyAdapter(Adapter):
             return self.cupy.cuda.ExternalStream(handle)
 
     def import_stream(self, source: Any, device: Device) -> Any:
-        """``cupy.cuda.Stream.from_external``."""
         return self.cupy.cuda.Stream.from_external(source)
 
     def current_stream(self, device: Device) -> int:
-        """``cupy.cuda.get_current_stream``."""
         return self.handle(self.cupy.cuda.get_current_stream())
 
     def handle(self, stream: Any) -> int:
-        """``ptr``, where 0 is the legacy default stream."""
+        """Return ``ptr``, in which 0 is the legacy default stream."""
         return int(stream.ptr) or LEGACY
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
-        """The stream as a context manager."""
         entered: AbstractContextManager[Any] = stream
         return entered
 
     def choose(self, stream: Any) -> None:
-        """``use``."""
         stream.use()
 
     def recorded(self, stream: Any, device: Device) -> int | None:
-        """``record``; an event does not tell its GPU."""
+        """Record and synchronize an event, which does not report its GPU."""
         stream.record().synchronize()
         return None
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """``fill``."""
         with stream:
             array.fill(value)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """``cupy.copyto``."""
         with stream:
             self.cupy.copyto(into, array)
 
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
-        """``cupy.cuda.Device``."""
         made: AbstractContextManager[Any] = self.cupy.cuda.Device(ordinal)
         return made
 
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
-        """``cupy.stack`` of the imports."""
         return self.read(self.cupy.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``cupy.from_dlpack``, or ``cupy.asarray`` of an object with the interface."""
         if protocol is Protocol.DLPACK:
             return self.cupy.from_dlpack(offer, **keywords)
         return self.cupy.asarray(offer)
 
     def take_capsule(self, capsule: Any) -> Any:
-        """``cupy.fromDlpack``, deprecated in CuPy 14 but still there."""
+        """Import by ``cupy.fromDlpack``, which CuPy 14 deprecates but still has."""
         import warnings
 
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""CV-CUDA: tensors exported through ``.cuda()``, imported with ``cvcuda.as_tensor``."""
+"""Adapter of CV-CUDA: tensors exported through ``.cuda()`` and imported with ``cvcuda.as_tensor``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TYPES = {
     "float16": "F16", "float32": "F32", "float64": "F64", "complex64": "C64", "complex128": "C128",
 }  # fmt: skip
 _REFORMATTED = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float32", "float64"})
-"""Element types that the operator Reformat is documented for."""
+"""Element types that the documentation of the operator Reformat lists."""
 
 
 def _cleared(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
@@ -33,7 +33,7 @@ def _cleared(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
 
 
 def _reshaped(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
-    """A tensor of another shape on the same memory, which goes as well. CV-CUDA keeps the memory of both until its cache is cleared."""
+    """Drop a tensor of another shape on the same memory. CV-CUDA keeps the memory of both until its cache is cleared."""
     tensor = held.pop()
     tensor.reshape((1, prod(tensor.shape), 1), "HWC")
     del tensor
@@ -41,7 +41,7 @@ def _reshaped(adapter: CvcudaAdapter, held: list[Any], device: Device) -> None:
 
 
 class CvcudaAdapter(Adapter):
-    """A tensor has no layout unless one is asked for; rows are packed unless padding is asked for."""
+    """CV-CUDA. A tensor has no layout unless one is given, and packed rows unless padding is requested."""
 
     name = "cvcuda"
     distributions = ("cvcuda-cu13", "cvcuda-cu12")
@@ -74,20 +74,20 @@ class CvcudaAdapter(Adapter):
     )
 
     def load(self) -> None:
-        """Import CV-CUDA, which needs a driver already for that."""
+        """Import CV-CUDA, which already needs a driver for that."""
         import cvcuda
 
         self.cvcuda = cvcuda
 
     def present_traits(self) -> frozenset[Trait]:
-        """Not every version has the operator that stacks."""
+        """Return the traits. Not every version has the operator ``stack``."""
         return self.traits if hasattr(self.cvcuda, "stack") else self.traits - {Trait.STACKS}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``cvcuda.Tensor`` with rows packed: ``rowalign=1`` switches its padding off.
+        """Return a ``cvcuda.Tensor`` with packed rows: ``rowalign=1`` disables its padding.
 
-        A tensor without elements gets whatever buffer is free, or none; so that this does not depend on what ran before,
-        one is freed first.
+        A tensor without elements gets any free buffer from the cache, or none. One is freed first, so that the result does not depend on earlier
+        cases.
         """
         if 0 in shape:
             self.cvcuda.Tensor((1,) * len(shape), self._type(dtype), rowalign=1)
@@ -97,15 +97,14 @@ class CvcudaAdapter(Adapter):
         return made
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``cvcuda.Tensor`` of (height, width, channels) with its default row alignment."""
         return self.cvcuda.Tensor(shape, self._type(dtype), "HWC")
 
     def view(self, array: Any, step: Step) -> Any:
-        """None: a tensor has no slices."""
+        """Raise ``Unsupported``: a tensor has no slices."""
         raise Unsupported("CV-CUDA has no views of parts of a tensor")
 
     def describe(self, array: Any) -> View:
-        """By what ``.cuda()`` publishes: a tensor has no other address of its own."""
+        """Return the data that ``.cuda()`` publishes: a tensor has no other public address."""
         buffer = array.cuda()
         described = buffer.__cuda_array_interface__
         itemsize = int(described["typestr"][2:])
@@ -121,122 +120,114 @@ class CvcudaAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """CV-CUDA has no copy to the host: read what the tensor describes, with our own instruments."""
+        """Return the elements, read without the library: CV-CUDA has no copy to the host."""
         view = self.describe(array)
         itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
         return gather_by_bytes(CudaMemory(), view.address, Strided(view.shape, view.strides), itemsize)
 
     def last(self, array: Any) -> bytes:
-        """A tensor cannot be indexed: read where it says that its last element is."""
+        """Return the bytes at the address of the last element: a tensor cannot be indexed."""
         view = self.describe(array)
         itemsize = int(array.cuda().__cuda_array_interface__["typestr"][2:])
         return peek(last_address(view), itemsize, Device.CUDA)
 
     def write(self, array: Any, data: bytes) -> None:
-        """The operator ``reformat_into`` from a planar image of one row and one channel: it copies element by element."""
+        """Copy element by element with the operator ``reformat_into`` from a planar image of one row and one channel."""
         size, name = prod(array.shape), self.describe(array).dtype
         if name not in _REFORMATTED:
-            raise Unsupported(f"CV-CUDA's operator that copies knows no {name}")
+            raise Unsupported(f"CV-CUDA's operator Reformat does not support {name}")
         planar = self.cvcuda.Tensor((1, 1, size), self._type(DTYPES[name]), "CHW", rowalign=1)
         poke(self.describe(planar).address, data, Device.CUDA)
         try:
             self.cvcuda.reformat_into(array.reshape((1, size, 1), "HWC"), planar)
         except (RuntimeError, ValueError) as error:
-            raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
+            raise Unsupported(f"CV-CUDA's operator failed: {error}") from error
         self.cvcuda.Stream.current.sync()
 
     def kernel_increment(self, array: Any) -> None:
-        """The operator ``convertto_into`` from the tensor to itself; exact for numbers below 2**24."""
+        """Apply the operator ``convertto_into`` from the tensor to itself, which is exact for numbers below 2**24."""
         flat = array.reshape((1, prod(array.shape), 1), "HWC")
         try:
             self.cvcuda.convertto_into(flat, flat, 1.0, 1.0)
         except Exception as error:
-            raise Unsupported(f"CV-CUDA's operator did not run: {error}") from error
+            raise Unsupported(f"CV-CUDA's operator failed: {error}") from error
         self.cvcuda.Stream.current.sync()
 
     def stack(self, arrays: list[Any]) -> Any:
-        """The operator ``stack``, of images of one row and one channel."""
+        """Apply the operator ``stack`` to images of one row and one channel."""
         images = [array.reshape((1, prod(array.shape), 1), "HWC") for array in arrays]
         made = self.cvcuda.stack(images)
         self.cvcuda.Stream.current.sync()
         return made
 
     def stream(self, device: Device) -> Any:
-        """``cvcuda.Stream``, which is non-blocking."""
         return self.cvcuda.Stream()
 
     def default_stream(self, device: Device) -> Any:
-        """``cvcuda.Stream.default``: the legacy one."""
+        """Return the legacy default stream."""
         return self.cvcuda.Stream.default
 
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """``cvcuda.as_stream``."""
         return self.cvcuda.as_stream(handle)
 
     def current_stream(self, device: Device) -> int:
-        """``cvcuda.Stream.current``."""
         return self.handle(self.cvcuda.Stream.current)
 
     def handle(self, stream: Any) -> int:
-        """``handle``, where 0 is the legacy default stream."""
+        """Return ``handle``, in which 0 is the legacy default stream."""
         return int(stream.handle) or LEGACY
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
-        """The stream as a context manager."""
         entered: AbstractContextManager[Any] = stream
         return entered
 
     def wait_stream(self, waiter: Any, other: Any) -> None:
-        """``wait_stream``, which CV-CUDA has since version 0.17."""
+        """Call ``wait_stream``, which CV-CUDA has had since version 0.17."""
         waiter.wait_stream(other)
 
     def operand(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """A packed tensor with the layout that operators ask for."""
+        """Return a packed tensor with the layout that operators require."""
         return self.cvcuda.Tensor(shape, self._type(dtype), "HWC", rowalign=1)
 
     def take_operand(self, offer: Any, protocol: Protocol, device: Device) -> Any:
-        """``cvcuda.as_tensor`` with the layout that operators ask for."""
+        """Import with the layout that operators require."""
         return self.cvcuda.as_tensor(offer, "HWC")
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """The operator ``convertto_into`` from the tensor to itself, times 0."""
+        """Apply the operator ``convertto_into`` from the tensor to itself with factor 0."""
         self.cvcuda.convertto_into(array, array, 0.0, float(value), stream=stream)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """The operator ``convertto_into`` with nothing to convert."""
         self.cvcuda.convertto_into(into, array, 1.0, 0.0, stream=stream)
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
-        """``tensor.cuda()``."""
         return array.cuda()
 
     def native(self, array: Any, protocol: Protocol) -> Any:
-        """``tensor.cuda()``: a tensor itself has no protocol."""
+        """Return ``tensor.cuda()``: the tensor itself offers no protocol."""
         return array.cuda()
 
     def operable(self, taken: Any) -> Any:
-        """With the layout that operators ask for."""
+        """Return the tensor with the layout that operators require."""
         return taken.reshape(tuple(taken.shape), "HWC")
 
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
-        """CV-CUDA has no call for that: it works on whatever GPU is current."""
+        """Make the primary context of the GPU current. CV-CUDA has no call for that and works on the current GPU."""
         return context.using(context.primary(ordinal))
 
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
-        """``cvcuda.as_tensors``."""
         return b"".join(self.read(tensor) for tensor in self.cvcuda.as_tensors([offer for offer, _ in parts]))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``cvcuda.as_tensor``, which takes the array interface if there is one and DLPack if not."""
+        """Import with ``cvcuda.as_tensor``, which prefers the array interface to DLPack."""
         return self.cvcuda.as_tensor(offer)
 
     def let_go(self) -> str:
-        """``cvcuda.clear_cache``."""
         self.cvcuda.clear_cache()
         return "cvcuda.clear_cache()"
 
     def kept_for_later(self) -> int | None:
-        """``cvcuda.cache_size``, where this version has it."""
+        """Return ``cvcuda.cache_size()`` if this version has it."""
         size = getattr(self.cvcuda, "cache_size", None)
         return None if size is None else int(size())
 

@@ -1,4 +1,4 @@
-"""JAX on host memory: DLPack. Its arrays are immutable and always compact, in any order of dimensions."""
+"""Adapter of JAX on host memory: DLPack. Its arrays are immutable and always compact, in any order of dimensions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .numpy import narrow_integer, numpy_dtype
 from .special import Foreign, State, Use
 
 _NUMPY_NDIM = 32
-"""The limit of NumPy 1; NumPy 2 allows 64."""
+"""The limit of NumPy 1. NumPy 2 allows 64."""
 _FLOAT4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""The non-negative values of float4_e2m1fn by their bits; the highest of the four bits is the sign."""
+"""The non-negative values of float4_e2m1fn by their bits. The highest of the four bits is the sign."""
 
 
 def _foreign(name: str, words: tuple[tuple[int, int], ...]) -> Foreign:
@@ -60,7 +60,7 @@ DONATE = Change("donate", "`jax.jit(f, donate_argnums=0)(x)`", _donate, (Device.
 
 
 class JaxAdapter(Adapter):
-    """``jax.dlpack.from_dlpack`` on the CPU backend."""
+    """JAX, by ``jax.dlpack.from_dlpack`` on the CPU backend."""
 
     name = "jax"
     distributions = ("jax", "jaxlib")
@@ -129,7 +129,7 @@ class JaxAdapter(Adapter):
     donations = (DONATE,)
 
     def load(self) -> None:
-        """Import JAX for the CPU only and with 64-bit types, which it hides unless asked."""
+        """Import JAX for the CPU only, and enable 64-bit types, which are off by default."""
         import os
 
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -142,17 +142,17 @@ class JaxAdapter(Adapter):
         """Made once, so that it is compiled once."""
 
     def present_traits(self) -> frozenset[Trait]:
-        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
+        """Return the traits. Older versions have neither ``copy`` nor ``device`` in ``from_dlpack``."""
         return by_keywords(self.traits, self.jax.dlpack.from_dlpack)
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """Immutable arrays are made with their content."""
+        """Raise ``Unsupported``: immutable arrays are made with their content."""
         raise Unsupported("JAX arrays cannot be filled after they are made")
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
-        """A copy of these bytes in memory of JAX's own.
+        """Return a copy of these bytes in memory that JAX owns.
 
-        ``device_put`` shares an aligned NumPy array's memory even with ``may_alias=False``, so what it is given is never aligned.
+        ``device_put`` shares the memory of an aligned NumPy array even with ``may_alias=False``, so its argument is never aligned here.
         ``jax.numpy.array`` always copies, but compiles a program for each shape.
         """
         kind = numpy_dtype(dtype)
@@ -164,17 +164,16 @@ class JaxAdapter(Adapter):
         return made
 
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
-        """``jax.numpy.array`` of the numbers that the bits of float4_e2m1fn stand for."""
+        """Return the numbers that the bits of float4_e2m1fn stand for."""
         codes = [part for byte in data for part in (byte & 15, byte >> 4)]
         numbers = [-_FLOAT4[code & 7] if code & 8 else _FLOAT4[code] for code in codes]
         return self.jax.numpy.array(numbers, dtype=self.jax.numpy.float4_e2m1fn)
 
     def view(self, array: Any, step: Step) -> Any:
-        """None: indexing makes new arrays."""
+        """Raise ``Unsupported``: indexing creates new arrays."""
         raise Unsupported("JAX has no views")
 
     def describe(self, array: Any) -> View:
-        """By ``unsafe_buffer_pointer``, ``shape``, ``dtype`` and the order of dimensions in ``format``."""
         return View(
             address=array.unsafe_buffer_pointer(),
             shape=tuple(array.shape),
@@ -185,48 +184,43 @@ class JaxAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """Through ``numpy.asarray``, without the dimensions if there are more than any NumPy takes."""
+        """Return the elements through ``numpy.asarray``. Arrays with more dimensions than some NumPy supports are flattened first."""
         import numpy
 
         flat = array if array.ndim <= _NUMPY_NDIM else array.ravel()
         return bytes(numpy.asarray(flat).tobytes())
 
     def add(self, first: Any, second: Any) -> Any:
-        """``+``."""
         return (first + second).block_until_ready()
 
     def stack(self, arrays: list[Any]) -> Any:
-        """``jax.numpy.stack``."""
         return self.jax.numpy.stack(arrays).block_until_ready()
 
     def copied(self, array: Any) -> Any:
-        """``jax.numpy.array`` with ``copy=True``."""
         return self.jax.numpy.array(array, copy=True).block_until_ready()
 
     def device_of(self, array: Any) -> Any:
-        """``device``, which older versions have as a method."""
+        """Return ``device``, which is a method in older versions."""
         return array.device() if callable(array.device) else array.device
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``jax.dlpack.from_dlpack``."""
         taken = self.jax.dlpack.from_dlpack(offer, **keywords)
         return taken.block_until_ready()
 
     def last(self, array: Any) -> bytes:
-        """Indexing makes a new array of the one element."""
+        """Index, which creates a new array of one element."""
         return self.read(array[(slice(-1, None),) * array.ndim])
 
     def module(self) -> Any:
-        """``jax``."""
         return self.jax
 
 
 _ALIGNMENT = 64
-"""Bytes. XLA shares no memory that is aligned to less."""
+"""The alignment in bytes below which XLA does not share memory."""
 
 
 def _misaligned(data: bytes, kind: Any) -> Any:
-    """A packed NumPy array of these bytes that begins one element, or 16 bytes, behind a multiple of the alignment."""
+    """Return a packed NumPy array of these bytes that starts one element, or at most 16 bytes, past an aligned address."""
     import numpy
 
     raw: Any = numpy.empty(len(data) + 2 * _ALIGNMENT, numpy.uint8)
@@ -237,7 +231,7 @@ def _misaligned(data: bytes, kind: Any) -> Any:
 
 
 def _strides(array: Any) -> tuple[int, ...]:
-    """Strides in elements: compact, with the dimensions in the order that the array's layout names."""
+    """Return strides in elements: compact, with the dimensions in the order of the array's layout."""
     shape = tuple(array.shape)
     order = _major_to_minor(array) or tuple(range(len(shape)))
     compact = c_strides(tuple(shape[axis] for axis in order))
@@ -245,7 +239,7 @@ def _strides(array: Any) -> tuple[int, ...]:
 
 
 def _major_to_minor(array: Any) -> tuple[int, ...] | None:
-    """From ``array.format.layout``, which older versions call ``array.layout.device_local_layout``."""
+    """Return the order of dimensions from ``array.format.layout``, which older versions call ``array.layout.device_local_layout``."""
     described = getattr(array, "format", None) or getattr(array, "layout", None)
     for name in ("layout", "device_local_layout"):
         inner = getattr(described, name, None)

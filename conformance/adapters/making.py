@@ -1,6 +1,6 @@
-"""Arrays as users make them: by the library's own calls, with the strides and the address that the library gives them.
+"""Arrays as users make them: by the library's own calls, with the strides and the address that the library chooses.
 
-Other arrays of the suite are made for a check: aligned, filled by our instruments, of a layout of ours. Nobody makes such arrays.
+The other arrays of the suite are made for a check: aligned, filled by the suite, and in a given layout.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _HOST_AND_CUDA = (Device.HOST, Device.CUDA)
 
 @dataclass(frozen=True)
 class Making:
-    """One way to make an array of float32.
+    """One way to create an array of float32.
 
-    ``code`` is an expression of the library's own module, as a user writes it; «device» stands for the library's word for the device.
-    ``shape`` is that of the array, and ``numbers`` are its elements in row-major order.
+    ``code`` is an expression of the library's own module, as a user writes it. «device» stands for the library's name of the device.
+    ``shape`` is the shape of the array, and ``numbers`` are its elements in row-major order.
     """
 
     name: str
@@ -28,20 +28,23 @@ class Making:
     devices: tuple[Device, ...] = _HOST_AND_CUDA
 
     def written(self, device: Device) -> str:
-        """The expression for this device."""
+        """Return the expression for this device."""
         return self.code.replace("«device»", device.value.replace("host", "cpu"))
 
     def made(self, device: Device, **names: Any) -> Any:
-        """The array; ``names`` are those that the expression uses. Lets the library's own exception out."""
+        """Return the array. ``names`` are the names that the expression uses. The library's own exception propagates."""
         return eval(self.written(device), dict(names))
 
 
 NONE_INSIDE, NO_KEYS = (2, 0, 3), (1, 8, 0, 128)
-"""Shapes without elements, as they occur in the middle: nothing in a batch, a cache without keys."""
+"""Shapes without elements that occur in practice: an empty batch, and a cache without keys."""
 
 
 def array_makings(module: str, dtype: str, *, keywords: str = "", immutable: bool = False) -> tuple[Making, ...]:
-    """Those of a library with NumPy's calls: ``module`` and ``dtype`` as they stand in code, ``keywords`` of every call that makes an array."""
+    """Return the ways of a library with NumPy's calls.
+
+    ``module`` and ``dtype`` are written as in code. ``keywords`` are passed to every call that creates an array.
+    """
 
     def range_(count: int) -> str:
         return f"{module}.arange({count}, dtype={dtype}{keywords})"

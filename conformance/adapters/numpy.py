@@ -1,4 +1,4 @@
-"""NumPy: DLPack on host memory."""
+"""Adapter of NumPy: DLPack on host memory."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _foreign_order(kind: str) -> Foreign:
 
 
 def _extension(name: str, dtype: str, words: tuple[tuple[int, int], ...]) -> Foreign:
-    """Of a type from ml_dtypes, which is there wherever JAX is."""
+    """Return the declaration of an array with a type of ml_dtypes, which JAX installs."""
     kind = DType(dtype, DLCode.OPAQUE, 0, None)
     return Foreign(name, lambda adapter: adapter.numpy.zeros(3, numpy_dtype(kind)), words=words)
 
 
 def narrow_integer(code: DLCode, bits: int) -> tuple[tuple[int, int], ...]:
-    """The words for an integer narrower than a byte: its own, and the whole byte that it is stored in (DLP-56)."""
+    """Return the type codes for an integer narrower than a byte: its own, and that of the whole byte that stores it (DLP-56)."""
     return ((code, bits), (code, 8))
 
 
@@ -49,12 +49,12 @@ def _masked(adapter: NumpyAdapter, device: Device, use: Use) -> None:
 
 
 def _owned(adapter: NumpyAdapter, data: bytes, device: Device) -> Any:
-    """An array that owns its memory: no view can be resized."""
+    """Return an array that owns its memory, since a view cannot be resized."""
     return adapter.numpy.frombuffer(data, "float32").copy()
 
 
 def _resize(adapter: NumpyAdapter, held: list[Any], device: Device) -> None:
-    """In one hand: NumPy counts the references."""
+    """Resize the only reference, because NumPy counts references."""
     array = held.pop()
     array.resize(4 * array.size)
     held.append(array)
@@ -65,14 +65,14 @@ def _resize_unchecked(adapter: NumpyAdapter, held: list[Any], device: Device) ->
 
 
 def _data(adapter: NumpyAdapter, held: list[Any], device: Device) -> None:
-    """Gone in newer versions."""
+    """Set ``data``, which newer versions refuse."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         held[0].data = adapter.numpy.zeros_like(held[0])
 
 
 class NumpyAdapter(Adapter):
-    """``numpy.from_dlpack`` and ``ndarray.__dlpack__``."""
+    """NumPy, by ``numpy.from_dlpack`` and ``ndarray.__dlpack__``."""
 
     name = "numpy"
     distributions = ("numpy",)
@@ -137,23 +137,20 @@ class NumpyAdapter(Adapter):
     )
 
     def load(self) -> None:
-        """Import NumPy."""
         import numpy
 
         self.numpy = numpy
 
     def present_traits(self) -> frozenset[Trait]:
-        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``, and their arrays have no ``device``."""
+        """Return the traits. Older versions have neither ``copy`` nor ``device`` in ``from_dlpack``, and no ``device`` on arrays."""
         lacks = frozenset() if hasattr(self.numpy.ndarray, "device") else frozenset({Trait.DEVICE_ATTRIBUTE})
         return by_keywords(self.traits - lacks, self.numpy.from_dlpack)
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """Aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
+        """Return an array that is aligned to 256 bytes, so that a consumer with an alignment of its own has no reason to copy (DLP-18)."""
         kind = numpy_dtype(dtype)
         if 0 in shape:
-            return self.numpy.empty(
-                shape, kind
-            )  # with the strides that NumPy gives it, since there is nothing to align
+            return self.numpy.empty(shape, kind)  # with NumPy's own strides, since there is nothing to align
         count = 1
         for extent in shape:
             count *= extent
@@ -162,13 +159,13 @@ class NumpyAdapter(Adapter):
         return raw[start : start + count * kind.itemsize].view(kind).reshape(shape)
 
     def view(self, array: Any, step: Step) -> Any:
-        """With an ellipsis, because an index for every dimension gives a scalar and no view."""
+        """Index with an ellipsis, because an index for every dimension returns a scalar and not a view."""
         if isinstance(step, Index):
             return array[(*step.keys, ...)]
         return super().view(array, step)
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
-        """``numpy.broadcast_to`` makes it read-only; the writable form is what the other libraries have."""
+        """Return a writable view, as other libraries do. ``numpy.broadcast_to`` returns a read-only one."""
         return self.numpy.lib.stride_tricks.as_strided(
             array,
             shape=step.shape,
@@ -179,15 +176,12 @@ class NumpyAdapter(Adapter):
         )
 
     def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
-        """``as_strided``."""
         return self.numpy.lib.stride_tricks.as_strided(array, shape=array.shape, strides=strides)
 
     def contiguous(self, array: Any) -> bool:
-        """``flags.c_contiguous``."""
         return bool(array.flags.c_contiguous)
 
     def describe(self, array: Any) -> View:
-        """By ``ctypes.data``, ``shape``, ``strides``, ``dtype`` and ``flags``."""
         return View(
             address=array.ctypes.data,
             shape=array.shape,
@@ -198,50 +192,43 @@ class NumpyAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """``tobytes``."""
         return bytes(array.tobytes())
 
     def write(self, array: Any, data: bytes) -> None:
-        """Assignment to the whole."""
         array[...] = self.numpy.frombuffer(data, array.dtype).reshape(array.shape)
 
     def add(self, first: Any, second: Any) -> Any:
-        """``+``."""
         return first + second
 
     def stack(self, arrays: list[Any]) -> Any:
-        """``numpy.stack``."""
         return self.numpy.stack(arrays)
 
     def copied(self, array: Any) -> Any:
-        """``copy()``, in row-major order."""
+        """Return a copy in row-major order."""
         return array.copy()
 
     def device_of(self, array: Any) -> Any:
-        """``device``, which NumPy has since version 2."""
+        """Return ``device``, which NumPy has had since version 2."""
         return array.device
 
     def freeze(self, array: Any) -> None:
-        """``flags.writeable = False``."""
         array.flags.writeable = False
 
     def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
-        """``ndarray.view``."""
         return array.view(refusing(self.numpy.ndarray, asked))
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``numpy.from_dlpack``."""
         return self.numpy.from_dlpack(offer, **keywords)
 
 
 @lru_cache(maxsize=256)
 def dtype_name(kind: Any) -> str:
-    """What NumPy calls a dtype of its own: the name, or the typestr where the byte order is foreign."""
+    """Return NumPy's name of a dtype, or its typestr if the byte order is foreign."""
     return str(kind.name if kind.isnative else kind.str)
 
 
 def numpy_dtype(dtype: DType) -> Any:
-    """NumPy's dtype of this name; ml_dtypes' extension types where that package is installed."""
+    """Return NumPy's dtype of this name. Extension types need ml_dtypes."""
     import numpy
 
     if dtype.kind is not None:

@@ -1,4 +1,4 @@
-"""PyCUDA: the CUDA Array Interface on CUDA memory, in the device's primary context."""
+"""Adapter of PyCUDA: the CUDA Array Interface on CUDA memory, in the device's primary context."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .numpy import dtype_name, numpy_dtype
 
 _NON_BLOCKING = 1
 _NUMPY_RANK = 32
-"""Above this some versions of NumPy cannot hold the copy that ``get`` makes."""
+"""Above this rank, some versions of NumPy cannot hold the copy that ``get`` makes."""
 
 
 class Argument:
-    """An object with the array interface that is given to kernels as it is: PyCUDA reads its dictionary at each launch."""
+    """A kernel argument with the array interface. PyCUDA reads its dictionary at each launch."""
 
     def __init__(self, offer: Any) -> None:
         self.offer = offer
@@ -37,9 +37,9 @@ def _freed(adapter: PycudaAdapter, held: list[Any], device: Device) -> None:
 
 
 class PycudaAdapter(Adapter):
-    """Exports through ``GPUArray``; imports by building a ``GPUArray`` from the published pointer (DOC-PC-3).
+    """PyCUDA. It exports through ``GPUArray`` and imports by building a ``GPUArray`` on the published pointer (DOC-PC-3).
 
-    Its kernels also take what has the array interface as an argument.
+    Its kernels also accept an object with the array interface as an argument.
     """
 
     name = "pycuda"
@@ -78,10 +78,10 @@ class PycudaAdapter(Adapter):
     )
 
     context_module = "pycuda.autoprimaryctx"
-    """What makes the context: this one joins the primary one that the other libraries use (CUD-11)."""
+    """The module that creates the context. This one joins the primary context, which the other libraries use (CUD-11)."""
 
     def load(self) -> None:
-        """Import PyCUDA and have it make its context."""
+        """Import PyCUDA and let it create its context."""
         importlib.import_module(self.context_module)
         import pycuda.driver
         import pycuda.gpuarray
@@ -92,23 +92,19 @@ class PycudaAdapter(Adapter):
         self._contexts: dict[int, Any] = {}
 
     def present_traits(self) -> frozenset[Trait]:
-        """PyCUDA compiles its arithmetic with the CUDA compiler, which not every machine has."""
+        """Return the traits. PyCUDA compiles its arithmetic with nvcc, which not every machine has."""
         return self.traits if shutil.which("nvcc") else self.traits - {Trait.ADDS}
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``GPUArray``."""
         return self.gpuarray.GPUArray(shape, numpy_dtype(dtype))
 
     def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
-        """A ``GPUArray`` on the same memory."""
         return self.gpuarray.GPUArray(array.shape, array.dtype, base=array, gpudata=array.gpudata, strides=strides)
 
     def contiguous(self, array: Any) -> bool:
-        """``flags.c_contiguous``."""
         return bool(array.flags.c_contiguous)
 
     def describe(self, array: Any) -> View:
-        """By ``ptr``, ``shape``, ``strides`` and ``dtype``."""
         return View(
             address=int(array.ptr) if array.size else 0,
             shape=tuple(array.shape),
@@ -118,14 +114,14 @@ class PycudaAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """``get`` for a packed array; PyCUDA copies few other layouts, so those are read by what it describes."""
+        """Return the elements by ``get`` for a packed array. PyCUDA copies few other layouts, so these are read without it."""
         if array.flags.c_contiguous and array.ndim <= _NUMPY_RANK:
             return bytes(array.get().tobytes())
         view = Strided(tuple(array.shape), tuple(array.strides))
         return gather_by_bytes(CudaMemory(), int(array.ptr), view, array.dtype.itemsize)
 
     def write(self, array: Any, data: bytes) -> None:
-        """``set``, which wants its source in the order of dimensions that the array has: ``get`` makes such a one."""
+        """Call ``set``, whose source needs the array's order of dimensions. ``get`` creates such a source."""
         import numpy
 
         host = array.get()
@@ -134,7 +130,7 @@ class PycudaAdapter(Adapter):
         self.driver.Context.synchronize()
 
     def kernel_increment(self, array: Any) -> None:
-        """A kernel of our PTX, launched by PyCUDA: its own ``SourceModule`` would need a compiler."""
+        """Launch the suite's own PTX kernel by PyCUDA, since a ``SourceModule`` needs a compiler."""
         import numpy
 
         self._launch(
@@ -143,11 +139,10 @@ class PycudaAdapter(Adapter):
         self.driver.Context.synchronize()
 
     def add(self, first: Any, second: Any) -> Any:
-        """``+``, which compiles a kernel."""
+        """Return the sum, for which PyCUDA compiles a kernel."""
         return self._finished(first + second)
 
     def copied(self, array: Any) -> Any:
-        """``copy()``."""
         return self._finished(array.copy())
 
     def _finished(self, array: Any) -> Any:
@@ -155,7 +150,7 @@ class PycudaAdapter(Adapter):
         return array
 
     def _launch(self, name: str, arguments: tuple[Any, ...], count: int = 1, stream: Any = None) -> None:
-        """A kernel of our PTX on ``count`` elements, by PyCUDA's call, with the arguments that its users give."""
+        """Launch a kernel of the suite's PTX on ``count`` elements by PyCUDA's own call."""
         key = (name, context.current())
         if key not in self._kernels:
             self._kernels[key] = self.driver.module_from_buffer(kernels.PTX.encode()).get_function(name)
@@ -163,27 +158,25 @@ class PycudaAdapter(Adapter):
         self._kernels[key](*arguments, block=(kernels.BLOCK, 1, 1), grid=(blocks, 1), stream=stream)
 
     def stream(self, device: Device) -> Any:
-        """``pycuda.driver.Stream`` with the flag for non-blocking ones, which it passes on."""
+        """Return a non-blocking stream. ``pycuda.driver.Stream`` passes the flag on."""
         return self.driver.Stream(_NON_BLOCKING)
 
     def default_stream(self, device: Device) -> Any:
-        """``None``, as its calls take it: the legacy one."""
+        """Return ``None``, which PyCUDA's calls accept as the legacy default stream."""
         return None
 
     def handle(self, stream: Any) -> int:
-        """``handle``."""
         return LEGACY if stream is None else int(stream.handle)
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
-        """PyCUDA has no current stream: every call is told."""
+        """Do nothing: PyCUDA has no current stream, and every call takes a stream."""
         return nullcontext()
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """``memset_d32_async``."""
         self.driver.memset_d32_async(int(array.ptr), value, array.size, stream)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """``memcpy_dtod_async``; of a kernel's argument a kernel of our PTX makes the copy."""
+        """Queue a copy by ``memcpy_dtod_async``, or for a kernel argument by the suite's PTX kernel."""
         if isinstance(array, Argument):
             import numpy
 
@@ -193,27 +186,26 @@ class PycudaAdapter(Adapter):
         self.driver.memcpy_dtod_async(int(into.ptr), int(array.ptr), array.nbytes, stream)
 
     def take_argument(self, offer: Any, device: Device) -> Argument:
-        """The object itself."""
         return Argument(offer)
 
     def argument_address(self, argument: Argument) -> int:
-        """A kernel of our PTX writes it down."""
+        """Return the address that a kernel of the suite's PTX stores."""
         import numpy
 
-        told = self.gpuarray.GPUArray((1,), numpy.uint64)
-        self._launch("store_address", (numpy.uint64(int(told.ptr)), argument.offer))
+        stored = self.gpuarray.GPUArray((1,), numpy.uint64)
+        self._launch("store_address", (numpy.uint64(int(stored.ptr)), argument.offer))
         self.driver.Context.synchronize()
-        return int(told.get()[0])
+        return int(stored.get()[0])
 
     def passed(self, thing: Any) -> Any:
-        """The object as a kernel sees it: a ``GPUArray`` at the address that the kernel gets."""
+        """Return the object as a kernel sees it: a ``GPUArray`` at the address that the kernel gets."""
         taken = self.take(thing, Protocol.CAI, Device.CUDA)
         address = self.argument_address(Argument(thing))
         return self.gpuarray.GPUArray(taken.shape, taken.dtype, base=thing, gpudata=address, strides=taken.strides)
 
     @contextmanager
     def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
-        """``Device.retain_primary_context``, pushed on PyCUDA's own stack, which knows nothing of what others make current."""
+        """Push the primary context on PyCUDA's own stack, and restore CUDA's current context at the end."""
         if ordinal not in self._contexts:
             self._contexts[ordinal] = self.driver.Device(ordinal).retain_primary_context()
         before = context.current()
@@ -225,7 +217,7 @@ class PycudaAdapter(Adapter):
             context.set_current(before)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """What PyCUDA's users write: a ``GPUArray`` on the pointer, holding the owner as its base."""
+        """Import as PyCUDA's users do: build a ``GPUArray`` on the pointer with the owner as its base."""
         import numpy
 
         described = offer.__cuda_array_interface__

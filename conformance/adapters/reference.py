@@ -1,4 +1,4 @@
-"""The reference as a library among libraries: well-behaved on both sides, or deliberately broken."""
+"""Adapter of the reference library, which conforms on both sides unless a fault replaces its classes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DATES = DType("datetime64[s]", DLCode.OPAQUE, 64, "M")
 
 
 def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
-    """The memory holds the input from which the elements are still to be computed."""
+    """Build an array whose memory holds the input of a computation and not the result."""
     array = adapter.empty(dtype("float32"), (3, 4), device)
     array.pending = True
     use(array, None)
@@ -80,7 +80,7 @@ _ALL = tuple(Device)
 
 
 class ReferenceAdapter(Adapter):
-    """``exporter_class`` and ``importer_class`` are where a fault goes in."""
+    """The reference library. A fault replaces ``exporter_class`` or ``importer_class``."""
 
     name = "reference"
     distributions = ("cuda-interop-conformance",)
@@ -106,7 +106,7 @@ class ReferenceAdapter(Adapter):
         ),
         Making("none-inside", f"reference.zero_strides({NONE_INSIDE})", NONE_INSIDE, devices=_EVERYWHERE),
     )
-    """The last one has strides of 0, as NumPy gives them since 2.4 (DLP-53)."""
+    """The last array has strides of 0, as NumPy has created them since 2.4 (DLP-53)."""
     candidate_dtypes = tuple(DTYPES)
     narrow_dtypes: ClassVar[tuple[str, ...]] = ("float4_e2m1fn",)
     foreign: ClassVar[tuple[Foreign, ...]] = (
@@ -148,28 +148,26 @@ class ReferenceAdapter(Adapter):
 
     @property
     def current(self) -> Current:
-        """What the current stream hangs on: made at first use, of the importer's kind."""
+        """The current stream of this adapter, made at first use by the importer's class."""
         if self._current is None:
             self._current = self.importer_class.current_class()
         return self._current
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Do nothing: the reference library is part of the suite."""
 
     def memory(self, device: Device) -> Memory:
-        """The memory behind a device."""
         if device is Device.CUDA:
             return CudaMemory(ordinal=self._ordinal)
         return simulated(self._ordinal) if device is Device.SIMULATED else HostMemory()
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
-        """An exporter on a new block."""
         memory = self.memory(device)
         view = packed(shape)
         return self.exporter_class(memory, memory.allocate(view.size * dtype.itemsize), dtype, view)
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Exporter:
-        """On CUDA the bytes are written with the guard bytes of the block: each copy waits for the GPU."""
+        """Return an array of these bytes. On CUDA one copy writes the bytes and the guard bytes, since each copy waits for the GPU."""
         if device is not Device.CUDA:
             made: Exporter = super().array(dtype, shape, data, device)
             return made
@@ -182,7 +180,7 @@ class ReferenceAdapter(Adapter):
         return made
 
     def view(self, array: Any, step: Step) -> Any:
-        """Any step, of an array or of an import: the arithmetic is the suite's own."""
+        """Return any view of an array or of an import. The suite computes it."""
         if isinstance(array, Imported):
             return array.importer.part(array, step)
         made = self.exporter_class(
@@ -192,17 +190,14 @@ class ReferenceAdapter(Adapter):
         return made
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
-        """As any other step."""
         return self.view(array, step)
 
     def restride(self, array: Exporter, strides: tuple[int, ...]) -> Exporter:
-        """The same block and element 0 with other strides."""
         made = self.exporter_class(array.memory, array.block, array.dtype, array.view, readonly=array.readonly)
         made.byte_strides = strides
         return made
 
     def make(self, making: Making, device: Device) -> Exporter:
-        """By calls of this adapter."""
         calls = SimpleNamespace(
             counted=partial(self._counted, device), part=self._part, zero_strides=partial(self._zero_strides, device)
         )
@@ -210,13 +205,13 @@ class ReferenceAdapter(Adapter):
         return made
 
     def _counted(self, device: Device, shape: tuple[int, ...]) -> Exporter:
-        """The numbers from 0 on."""
+        """Return an array of the numbers from 0 on."""
         count = packed(shape).size
         made: Exporter = self.array(dtype("float32"), shape, struct.pack(f"={count}f", *range(count)), device)
         return made
 
     def _part(self, array: Exporter) -> Exporter:
-        """The second and third row, and every other column."""
+        """Return the second and third row, and every other column."""
         made: Exporter = self.view(array, Index((slice(1, 3), slice(None, None, 2))))
         return made
 
@@ -224,12 +219,11 @@ class ReferenceAdapter(Adapter):
         return self.restride(self.empty(dtype("float32"), shape, device), (0,) * len(shape))
 
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Exporter:
-        """The bytes as they are."""
         memory = self.memory(device)
         return self.exporter_class(memory, memory.filled(data), dtype, packed((8 * len(data) // dtype.bits,)))
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Exporter:
-        """Rows (the first of two dimensions, or of three with packed pixels) that start every 64 bytes."""
+        """Return an array with rows that start every 64 bytes. Rows are the first of two dimensions, or of three with packed pixels."""
         packed_rows = packed(shape)
         pitch = -(-packed_rows.strides[0] * dtype.itemsize // _ROW_BYTES) * _ROW_BYTES // dtype.itemsize
         view = Strided(shape, (pitch, *packed_rows.strides[1:]))
@@ -237,25 +231,23 @@ class ReferenceAdapter(Adapter):
         return self.exporter_class(memory, memory.allocate(shape[0] * pitch * dtype.itemsize), dtype, view)
 
     def reserved(self, dtype: DType, view: Strided, device: Device) -> Exporter:
-        """An array of any size in memory that is not filled and, on the host, not taken before it is touched."""
+        """Return an array of any size in memory that is not filled. On the host the system reserves pages at first access only."""
         memory = self.memory(device)
         return self.exporter_class(memory, memory.reserve(span(view)[1] * dtype.itemsize), dtype, view)
 
     def contiguous(self, array: Exporter | Imported) -> bool:
-        """By the suite's own arithmetic."""
         return array.contiguous
 
     def extent(self, array: Imported) -> tuple[int, int]:
-        """From the lowest to the highest element."""
+        """Return the range from the lowest to the highest element."""
         return array.extent()
 
     def last(self, array: Exporter | Imported) -> bytes:
-        """Read where the last element must be."""
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         return memory.read(last_address(self.describe(array)), array.dtype.itemsize)
 
     def exporter(self, array: Exporter | Imported, protocol: Protocol) -> Exporter:
-        """An import is exported again by an exporter on the same memory that holds it."""
+        """Return the exporter itself. For an import, return an exporter on the same memory that holds the import."""
         if isinstance(array, Exporter):
             return array
         again = self.exporter_class(
@@ -272,11 +264,11 @@ class ReferenceAdapter(Adapter):
         return again
 
     def tabled(self, array: Exporter) -> Exporter:
-        """The same array of another type: one that carries the table."""
+        """Return the same array as an instance of a class with the exchange table."""
         return table.tabled(array)
 
     def describe(self, array: Exporter | Imported) -> View:
-        """Of an exporter what it is, of an import what was read from the protocol."""
+        """Return the exporter's own data, or for an import the data that was read from the protocol."""
         if isinstance(array, Imported):
             return View(array.address, array.shape, array.strides, array.dtype.name, array.device, array.readonly)
         return View(
@@ -284,7 +276,7 @@ class ReferenceAdapter(Adapter):
         )
 
     def read(self, array: Exporter | Imported) -> bytes:
-        """Element by element through address and strides, once what is pending is done."""
+        """Return the elements one by one through address and strides, after pending work."""
         if isinstance(array, Exporter) and array.writer is not None:
             array.finish()
             array.writer = None
@@ -293,7 +285,7 @@ class ReferenceAdapter(Adapter):
         return gather_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize)
 
     def write(self, array: Exporter | Imported, data: bytes) -> None:
-        """Element by element; ``BufferError`` if the array is read-only."""
+        """Write the elements one by one. Raise ``BufferError`` for a read-only array."""
         if array.readonly:
             raise BufferError("the array is read-only")
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
@@ -301,7 +293,7 @@ class ReferenceAdapter(Adapter):
         scatter_by_bytes(memory, view.address, Strided(view.shape, view.strides), array.dtype.itemsize, data)
 
     def kernel_increment(self, array: Exporter | Imported) -> None:
-        """The kernel of our own PTX on CUDA; plain arithmetic elsewhere."""
+        """Add 1 by the suite's own PTX kernel on CUDA, and by host arithmetic elsewhere."""
         address = array.importer.kernel_address(array) if isinstance(array, Imported) else self.describe(array).address
         memory = array.importer.memory if isinstance(array, Imported) else array.memory
         count = array.view.size
@@ -322,7 +314,7 @@ class ReferenceAdapter(Adapter):
         )
 
     def add(self, first: Exporter | Imported, second: Exporter | Imported) -> Exporter:
-        """Number by number, of the types in :data:`_NUMBERS`."""
+        """Add the elements one by one, for the types of :data:`_NUMBERS`."""
         self._expect_one_place([first, second])
         code = _NUMBERS.get(first.dtype.name)
         if code is None:
@@ -332,18 +324,15 @@ class ReferenceAdapter(Adapter):
         return self._packed(first, first.view.shape, sums)
 
     def stack(self, arrays: list[Exporter | Imported]) -> Exporter:
-        """Array by array."""
         self._expect_one_place(arrays)
         return self._packed(arrays[0], (len(arrays), *arrays[0].view.shape), b"".join(map(self._operand, arrays)))
 
     def copied(self, array: Exporter | Imported) -> Any:
-        """A packed array of the same elements."""
         if isinstance(array, Imported):
             return array.importer.copied(array, lambda data: self._packed(array, array.shape, data))
         return self._packed(array, array.view.shape, self._operand(array))
 
     def device_of(self, array: Exporter | Imported) -> Any:
-        """As DLPack tells it."""
         return array.importer.place(array) if isinstance(array, Imported) else array.device()
 
     def _operand(self, array: Exporter | Imported) -> bytes:
@@ -356,67 +345,55 @@ class ReferenceAdapter(Adapter):
             raise ValueError("the arrays are on two devices")
 
     def _packed(self, like: Exporter | Imported, shape: tuple[int, ...], data: bytes) -> Exporter:
-        """A new array of these elements in the memory of an array, and of its element type."""
+        """Return a new array of these elements with the memory kind and the element type of ``like``."""
         memory = like.importer.memory if isinstance(like, Imported) else like.memory
         return self.exporter_class(memory, memory.filled(data), like.dtype, packed(shape))
 
     def freeze(self, array: Exporter) -> None:
-        """Set the read-only bit."""
         array.readonly = True
 
     def stream(self, device: Device) -> WorkStream:
-        """A non-blocking stream, destroyed with its object."""
         return self.exporter_class.stream_class(self.memory(device).streams())
 
     def default_stream(self, device: Device) -> WorkStream:
-        """The legacy one."""
         return self.foreign_stream(LEGACY, device)
 
     def per_thread_stream(self, device: Device) -> WorkStream:
-        """An object for handle 2."""
         return self.foreign_stream(PER_THREAD, device)
 
     def foreign_stream(self, handle: int, device: Device) -> WorkStream:
-        """An object that does not own it."""
         return self.exporter_class.stream_class(self.memory(device).streams(), handle)
 
     def import_stream(self, source: Any, device: Device) -> WorkStream:
-        """By the reference importer."""
         return self.importer_class(self.memory(device)).take_stream(source)
 
     def current_stream(self, device: Device) -> int:
-        """That of the innermost :meth:`using`."""
         return self.current.handle
 
     def handle(self, stream: WorkStream) -> int:
-        """Its number."""
         return stream.handle
 
     def using(self, stream: WorkStream) -> AbstractContextManager[Any]:
-        """Imports are ordered with, and passed on to, this stream."""
         return self.current.using(stream.handle)
 
     def choose(self, stream: WorkStream) -> None:
-        """As by :meth:`using`, without an end."""
         self.current.handle = stream.handle
 
     def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
-        """By an event."""
         waiter.wait(other)
 
     def recorded(self, stream: WorkStream, device: Device) -> int:
-        """Of a default stream that of the current GPU."""
         return stream.recorded_on(gpus.of(device is Device.CUDA).current() or 0)
 
     def fill(self, array: Exporter | Imported, value: int, stream: WorkStream) -> None:
-        """A kernel of our own; an array remembers the stream, an import is used on the one that it was ordered with."""
+        """Queue the suite's own kernel. An array records the stream; an import uses the stream that it was ordered on."""
         if isinstance(array, Imported):
             array.importer.fill(array, value)
         else:
             array.fill(value, stream)
 
     def copy(self, into: Exporter, array: Exporter | Imported, stream: WorkStream) -> None:
-        """As :meth:`fill`; the producer of an import is held back (CAI-19)."""
+        """Queue a copy, like :meth:`fill`. The producer of an import waits for it (CAI-19)."""
         if isinstance(array, Imported):
             array.importer.copy(into.element0(), array)
         else:
@@ -424,7 +401,7 @@ class ReferenceAdapter(Adapter):
 
     @contextmanager
     def on_gpu(self, ordinal: int, device: Device) -> Iterator[None]:
-        """The current one; and where arrays, streams and imports are made."""
+        """Make the GPU current for arrays, streams and imports."""
         before, self._ordinal = self._ordinal, ordinal
         try:
             with gpus.of(device is Device.CUDA).using(ordinal):
@@ -433,51 +410,42 @@ class ReferenceAdapter(Adapter):
             self._ordinal = before
 
     def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Imported:
-        """Import, then copy if the array lies on another GPU."""
+        """Import, then copy if the array is on another GPU."""
         taken = self.take(offer, protocol, device)
         with self.on_gpu(ordinal, device):
             return taken.importer.moved(taken, self.memory(device))
 
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
-        """Import by import."""
         return b"".join([self.read(self.take_on(offer, protocol, device, gpu)) for offer, gpu in parts])
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """By the reference importer."""
         importer = self.importer(device)
         if protocol is Protocol.CAI:
             return importer.take_cai(offer)
         return importer.take_dlpack(offer, **keywords)
 
     def native(self, array: Exporter | Imported, protocol: Protocol) -> Exporter:
-        """As :meth:`exporter`."""
         return self.exporter(array, protocol)
 
     def importer(self, device: Device) -> Importer:
-        """One that works on the current stream."""
         return self.importer_class(self.memory(device), self.current.handle, self.current)
 
     def subclassed(self, array: Exporter, asked: Callable[[], None]) -> Exporter:
-        """The same array under another class."""
         made = copy.copy(array)
         made.__class__ = refusing(type(array), asked)
         return made
 
     def take_argument(self, offer: Any, device: Device) -> Imported:
-        """By the reference importer."""
         return self.importer(device).take_argument(offer)
 
     def argument_address(self, argument: Imported) -> int:
-        """That of the first element."""
         return argument.address
 
     def take_capsule(self, capsule: Any) -> Imported:
-        """A bare capsule, on host memory."""
         return self.importer_class(HostMemory()).take_capsule(capsule)
 
     @contextmanager
     def telling(self, change: Callable[[str], str]) -> Iterator[str]:
-        """By :attr:`Exporter.library_version`."""
         true = Exporter.library_version
         Exporter.library_version = change(true)
         try:
@@ -486,9 +454,8 @@ class ReferenceAdapter(Adapter):
             Exporter.library_version = true
 
     def module(self) -> Any:
-        """There is none."""
         raise Unsupported("the reference has no module of its own")
 
 
 _NUMBERS = {"int32": "i", "int64": "q", "float32": "f", "float64": "d"}
-"""How :mod:`struct` reads and writes the element types that are added."""
+"""The :mod:`struct` format of each element type that :meth:`ReferenceAdapter.add` supports."""

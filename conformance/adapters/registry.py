@@ -1,4 +1,4 @@
-"""Which adapters there are: ours by name, and those that other packages announce."""
+"""Registry of adapters: the built-in ones by name, and those that other packages announce by an entry point."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class BadAnnouncement(ValueError):
-    """What other packages announce cannot be used. The text is for their authors: what, by whom, why, what to do."""
+    """Raised if the suite cannot use an adapter that another package announces. The message is for the authors of that package."""
 
 
 def names() -> tuple[str, ...]:
-    """Every adapter's name, ours first, in the order of tables and plans; :class:`BadAnnouncement` if one cannot stand in a case id."""
+    """Return every adapter's name: built-in ones in the order of tables and plans, then announced ones.
+
+    Raises :class:`BadAnnouncement` if a name cannot be part of a case id.
+    """
     return (*_OURS, *sorted(_announced()))
 
 
@@ -54,15 +57,15 @@ def _announced() -> dict[str, str]:
     complaints = []
     for point in _points():
         if point.name in _OURS:
-            continue  # what tests a library here is what is in this package
+            continue  # a package cannot replace a built-in adapter
         if not _NAME.fullmatch(point.name):
             complaints.append(
-                f"{_by(point)} announces an adapter as {point.name!r}, but between the hyphens and slashes of a case id it takes a name of "
-                "lower-case letters, digits and _, beginning with a letter; rename the entry point"
+                f"{_by(point)} announces an adapter as {point.name!r}, but a case id needs a name of "
+                "lower-case letters, digits and _ that begins with a letter; rename the entry point"
             )
         elif point.name in found and point.value != found[point.name].value:
             complaints.append(
-                f"{_by(found[point.name])} and {_by(point)} both announce an adapter as {point.name!r}, so nobody can tell which is meant; "
+                f"{_by(found[point.name])} and {_by(point)} both announce an adapter as {point.name!r}, so the name is ambiguous; "
                 "uninstall one of them"
             )
         found[point.name] = point
@@ -86,10 +89,10 @@ def _damaged(one: metadata.Distribution) -> str:
     try:
         tuple(one.entry_points)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        return f"the entry_points.txt of {one.metadata['Name']} cannot be read ({told}); reinstall or uninstall the package"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"the entry_points.txt of {one.metadata['Name']} cannot be read ({reason}); reinstall or uninstall the package"
     return ""
 
 
 def _by(point: metadata.EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else f"somebody (group {ENTRY_POINTS})"
+    return f"{point.dist.name} {point.dist.version}" if point.dist else f"an unknown package (group {ENTRY_POINTS})"

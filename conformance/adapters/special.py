@@ -1,6 +1,6 @@
-"""Arrays that an adapter declares besides plain ones: elements that DLPack can hardly express, and arrays that are more than their memory.
+"""Special arrays that an adapter declares: elements that DLPack can hardly express, and arrays whose memory does not simply hold their elements.
 
-Every case about such arrays is planned from these declarations, so a library of an entry point gets the same cases as a built-in one.
+The suite plans every case about such arrays from these declarations, so third-party adapters get the same cases as built-in ones.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from .changes import Change
 from .making import Making
 
 Use = Callable[[Any, "bytes | None"], None]
-"""Called with the array and its elements in row-major order, ``None`` if it has none that could be exported."""
+"""Called with the array and its elements in row-major order. The elements are ``None`` if none can be exported."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""A declared name stands between the slashes of a case id."""
+"""The form of a declared name, which is part of a case id."""
 _BOTH = (Device.HOST, Device.CUDA)
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """An array of elements for which DLPack has no type code, or none that every library uses.
+    """An array of elements without a DLPack type code, or without one that every library uses.
 
-    ``build`` gets the adapter and makes a packed array. It may raise anything where this version of the library has no such array.
-    ``words`` are the (code, bits) by which an export is true all the same; without any it has to be refused. ``clause`` is broken by an
-    export as other elements: DLP-23, or DLP-12 for a foreign byte order. ``given`` says in words what the array has in common with others
-    that the same mistake is made with; their own name if it is empty.
+    ``build`` gets the adapter and returns a packed array. It may raise anything if this version of the library has no such array. ``words``
+    are the (code, bits) pairs of a correct export; without any, the library must refuse. ``clause`` is the clause that a wrong export
+    violates: DLP-23, or DLP-12 for a foreign byte order. ``given`` is a phrase for a group of arrays that share one bug, or empty for an
+    array that stands alone.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Foreign:
 
 @dataclass(frozen=True)
 class State:
-    """An array whose memory does not simply hold its elements: lazy, symbolic, compressed, given away.
+    """An array whose memory does not simply hold its elements: lazy, symbolic, compressed, donated.
 
-    ``build`` gets the adapter, the device and ``use``. It hands its array to ``use``, once, and may do so inside whatever makes the array
-    what it is: a transformation that is being traced, a mode, a level.
+    ``build`` gets the adapter, the device and ``use``. It passes its array to ``use``, once, and may do so inside a transformation, a mode or
+    a level that gives the array its state.
 
-    ``inexpressible``: DLPack has no words for it, so its refusal has a class of its own (DLP-23). ``simple``: the array exists by itself,
-    outside of any transformation. ``unresolved``: memory holds the elements as they are before a conjugation or a negation that the
-    library has put off. ``masked``: it has a mask, of which no protocol speaks, so that losing it is observed. ``private``: the constructor
-    that makes it, where that is none of the library's documented calls; empty where users can make such an array. ``slow``: the first
-    one of a process takes seconds, because a program is compiled or a large module is imported.
+    ``inexpressible``: DLPack cannot express the array, so refusing it has an exception class of its own (DLP-23). ``simple``: the array exists
+    outside of any transformation. ``unresolved``: memory holds the elements from before a lazy conjugation or negation. ``masked``: the array
+    has a mask, which no protocol can pass on, so losing the mask is only observed. ``private``: the constructor that makes the array, if it
+    is not a documented call; empty if users can make such an array. ``slow``: the first such array of a process takes seconds, because a
+    program is compiled or a large module is imported.
     """
 
     name: str
@@ -70,12 +70,12 @@ _Declared = TypeVar("_Declared", Foreign, State, Change, Making, UserCall, Style
 
 
 def on(declared: Iterable[_Declared], device: Device) -> tuple[_Declared, ...]:
-    """Return what the library has on this device."""
+    """Return the declarations for this device."""
     return tuple(one for one in declared if device in one.devices)
 
 
 def named(declared: Iterable[_Declared], name: str) -> _Declared:
-    """Return the one of this name; raise ``KeyError`` if there is none."""
+    """Return the declaration of this name. Raise ``KeyError`` if there is none."""
     for one in declared:
         if one.name == name:
             return one
@@ -83,9 +83,9 @@ def named(declared: Iterable[_Declared], name: str) -> _Declared:
 
 
 def use_state(adapter: Adapter, state: State, device: Device, use: Use, warned: list[str] | None = None) -> None:
-    """Make the array and use it; :class:`Unsupported` where this version of the library cannot make it.
+    """Build the array and use it. Raise :class:`Unsupported` if this version of the library cannot build it.
 
-    A warning meanwhile is printed nowhere: its text goes into ``warned``, once.
+    Warnings are not printed. Their texts are added to ``warned``, each once.
     """
     used = []
 
@@ -101,7 +101,7 @@ def use_state(adapter: Adapter, state: State, device: Device, use: Use, warned: 
             if used:
                 raise
             raise Unsupported(
-                f"this {adapter.name} makes no such array here: {type(error).__name__}: {error}"
+                f"this version of {adapter.name} cannot make the array here: {type(error).__name__}: {error}"
             ) from error
         finally:
             if warned is not None:

@@ -1,4 +1,4 @@
-"""PyTorch: DLPack on host and CUDA memory, the CUDA Array Interface on CUDA memory."""
+"""Adapter of PyTorch: DLPack on host and CUDA memory, the CUDA Array Interface on CUDA memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _foreign(name: str, words: tuple[tuple[int, int], ...] = ()) -> Foreign:
 
 
 class TorchAdapter(Adapter):
-    """``torch.from_dlpack`` and ``torch.as_tensor``."""
+    """PyTorch, by ``torch.from_dlpack`` and ``torch.as_tensor``."""
 
     name = "torch"
     distributions = ("torch",)
@@ -72,17 +72,16 @@ class TorchAdapter(Adapter):
     changes = CHANGES
 
     def load(self) -> None:
-        """Import PyTorch."""
         import torch
 
         self.torch = torch
 
     def present_traits(self) -> frozenset[Trait]:
-        """Older versions of ``from_dlpack`` have neither ``copy`` nor ``device``."""
+        """Return the traits. Older versions have neither ``copy`` nor ``device`` in ``from_dlpack``."""
         return by_keywords(self.traits, self.torch.from_dlpack)
 
     def usable(self, device: Device) -> str | None:
-        """CUDA needs a build with CUDA and a driver that it accepts."""
+        """Return the reason why CUDA does not work. It needs a build with CUDA and a driver that this build accepts."""
         if device is Device.HOST:
             return None
         if not self.torch.backends.cuda.is_built():
@@ -94,54 +93,45 @@ class TorchAdapter(Adapter):
         return None
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """``torch.empty``."""
         kind = getattr(self.torch, dtype.name, None)
         if not isinstance(kind, self.torch.dtype):
             raise Unsupported(f"PyTorch has no {dtype.name}")
         return self.torch.empty(shape, dtype=kind, device="cuda" if device is Device.CUDA else "cpu")
 
     def narrow(self, dtype: DType, data: bytes, device: Device) -> Any:
-        """The bytes as ``torch.float4_e2m1fn_x2``, of which each element is two of DLPack's."""
+        """Return the bytes as ``torch.float4_e2m1fn_x2``. Each of its elements is two of DLPack's."""
         pairs = self.torch.frombuffer(bytearray(data), dtype=self.torch.uint8).view(self.torch.float4_e2m1fn_x2)
         return pairs.cuda() if device is Device.CUDA else pairs
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Any:
-        """Pinned by ``pin_memory=True``."""
         if kind is not Kind.PINNED:
             return super().empty_in(kind, dtype, shape)
         return self.torch.empty(shape, dtype=getattr(self.torch, dtype.name), pin_memory=True)
 
     def view(self, array: Any, step: Step) -> Any:
-        """As NumPy's, but PyTorch has no negative strides."""
         if isinstance(step, Index) and step.negative:
             raise Unsupported("PyTorch has no negative strides")
         return super().view(array, step)
 
     def transpose(self, array: Any, axes: tuple[int, ...]) -> Any:
-        """``permute``."""
         return array.permute(axes)
 
     def broadcast(self, array: Any, step: Broadcast) -> Any:
-        """``expand``."""
         return array.expand(step.shape)
 
     def restride(self, array: Any, strides: tuple[int, ...]) -> Any:
-        """``as_strided``, which takes no negative strides."""
         if any(s < 0 for s in strides):
             raise Unsupported("PyTorch has no negative strides")
         return array.as_strided(array.shape, tuple(s // array.element_size() for s in strides))
 
     def contiguous(self, array: Any) -> bool:
-        """``is_contiguous()``."""
         return bool(array.is_contiguous())
 
     def extent(self, array: Any) -> tuple[int, int]:
-        """By the tensor's storage."""
         storage = array.untyped_storage()
         return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
     def describe(self, array: Any) -> View:
-        """By ``data_ptr``, ``shape``, ``stride`` (in elements there), ``dtype`` and ``device``."""
         size = array.element_size()
         return View(
             address=array.data_ptr(),
@@ -152,7 +142,7 @@ class TorchAdapter(Adapter):
         )
 
     def read(self, array: Any) -> bytes:
-        """Copy to the host, then byte by byte: NumPy does not know every element type of PyTorch."""
+        """Copy to the host, then convert byte by byte: NumPy does not know every element type of PyTorch."""
         packed = array.detach().cpu().contiguous()
         if packed.numel() == 0:
             return b""
@@ -160,109 +150,91 @@ class TorchAdapter(Adapter):
         return bytes(flat.view(self.torch.uint8).numpy().tobytes())
 
     def write(self, array: Any, data: bytes) -> None:
-        """``copy_`` from a host tensor."""
         host = self.torch.frombuffer(bytearray(data), dtype=self.torch.uint8).view(array.dtype)
         array.copy_(host.reshape(array.shape))
         self._wait(array)
 
     def kernel_increment(self, array: Any) -> None:
-        """``add_``, which on CUDA is a kernel."""
         array.add_(1)
         self._wait(array)
 
     def add(self, first: Any, second: Any) -> Any:
-        """``+``."""
         return self._finished(first + second)
 
     def stack(self, arrays: list[Any]) -> Any:
-        """``torch.stack``."""
         return self._finished(self.torch.stack(arrays))
 
     def copied(self, array: Any) -> Any:
-        """``clone``, in row-major order."""
+        """Return a clone in row-major order."""
         return self._finished(array.clone(memory_format=self.torch.contiguous_format))
 
     def device_of(self, array: Any) -> Any:
-        """``device``."""
         return array.device
 
     def stream(self, device: Device) -> Any:
-        """``torch.cuda.Stream``, which comes from a pool and is non-blocking."""
+        """Return a stream from PyTorch's pool of non-blocking streams."""
         return self.torch.cuda.Stream()
 
     def default_stream(self, device: Device) -> Any:
-        """``torch.cuda.default_stream``: the legacy one."""
+        """Return the legacy default stream."""
         return self.torch.cuda.default_stream()
 
     def foreign_stream(self, handle: int, device: Device) -> Any:
-        """``torch.cuda.ExternalStream``."""
         return self.torch.cuda.ExternalStream(handle)
 
     def current_stream(self, device: Device) -> int:
-        """``torch.cuda.current_stream``."""
         return self.handle(self.torch.cuda.current_stream())
 
     def handle(self, stream: Any) -> int:
-        """``cuda_stream``, where 0 is the legacy default stream."""
+        """Return ``cuda_stream``, in which 0 is the legacy default stream."""
         return int(stream.cuda_stream) or LEGACY
 
     def using(self, stream: Any) -> AbstractContextManager[Any]:
-        """``torch.cuda.stream``."""
         made: AbstractContextManager[Any] = self.torch.cuda.stream(stream)
         return made
 
     def choose(self, stream: Any) -> None:
-        """``torch.cuda.set_stream``."""
         self.torch.cuda.set_stream(stream)
 
     def fill(self, array: Any, value: int, stream: Any) -> None:
-        """``fill_``."""
         with self.using(stream):
             array.fill_(value)
 
     def copy(self, into: Any, array: Any, stream: Any) -> None:
-        """``copy_``."""
         with self.using(stream):
             into.copy_(array)
 
     def on_gpu(self, ordinal: int, device: Device) -> AbstractContextManager[Any]:
-        """``torch.cuda.device``."""
         made: AbstractContextManager[Any] = self.torch.cuda.device(ordinal)
         return made
 
     def take_on(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
-        """As :meth:`take`, but a bare ``cuda`` would mean the current GPU: ``torch.as_tensor`` is told which."""
+        """Import with an explicit device index, since a bare ``cuda`` means the current GPU for ``torch.as_tensor``."""
         if protocol is Protocol.DLPACK:
             return self.take(offer, protocol, device)
         return self.torch.as_tensor(offer, device=f"cuda:{ordinal}")
 
     def take_to(self, offer: Any, protocol: Protocol, device: Device, ordinal: int) -> Any:
-        """``torch.from_dlpack`` or ``torch.as_tensor`` with ``device``; finished on return."""
         take = self.torch.from_dlpack if protocol is Protocol.DLPACK else self.torch.as_tensor
         return take(offer, device=f"cuda:{ordinal}")
 
     def joined(self, parts: list[tuple[Any, int]], protocol: Protocol, device: Device) -> bytes:
-        """``torch.stack`` of the imports."""
         return self.read(self.torch.stack([self.take_on(offer, protocol, device, gpu) for offer, gpu in parts]))
 
     def lent(self, array: Any) -> tuple[Any, str]:
-        """``Tensor.numpy``, on host memory."""
         if array.is_cuda:
             return super().lent(array)
         return array.numpy(), "Tensor.numpy()"
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """``torch.from_dlpack``, or ``torch.as_tensor`` with a CUDA device."""
         if protocol is Protocol.DLPACK:
             return self.torch.from_dlpack(offer, **keywords)
         return self.torch.as_tensor(offer, device="cuda")
 
     def subclassed(self, array: Any, asked: Callable[[], None]) -> Any:
-        """``as_subclass``."""
         return array.as_subclass(refusing(self.torch.Tensor, asked))
 
     def take_capsule(self, capsule: Any) -> Any:
-        """``torch.utils.dlpack.from_dlpack``."""
         from torch.utils.dlpack import from_dlpack
 
         return from_dlpack(capsule)
@@ -277,5 +249,5 @@ class TorchAdapter(Adapter):
 
 
 def _place(device: Device) -> str:
-    """What PyTorch calls a device."""
+    """Return PyTorch's name of a device."""
     return "cuda" if device is Device.CUDA else "cpu"

@@ -1,4 +1,4 @@
-"""PyTorch's calls that give a tensor other memory, resize it, share it with other processes, or let go of it."""
+"""PyTorch's calls that replace a tensor's memory, resize it, share it with other processes, or release it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import Device
 from .changes import DELETE, Change
 
 _TIMES = 4
-"""How much larger a tensor becomes: no allocator has so much room behind a block."""
+"""The growth of a tensor. No allocator reserves so much space behind a block."""
 _ON_HOST = (Device.HOST,)
 
 
@@ -26,7 +26,7 @@ def _resize(adapter: Any, held: list[Any], device: Device) -> None:
 
 
 def _out(adapter: Any, held: list[Any], device: Device) -> None:
-    """PyTorch warns that it resizes a tensor with elements."""
+    """Resize through ``out=``. PyTorch warns that it resizes a tensor with elements."""
     larger = adapter.torch.zeros(_TIMES * held[0].numel(), dtype=held[0].dtype, device=held[0].device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,7 +47,7 @@ def _share(adapter: Any, held: list[Any], device: Device) -> None:
 
 
 def _swap(adapter: Any, held: list[Any], device: Device) -> None:
-    """Older versions have no such call. The other tensor, which has the memory then, is dropped at once."""
+    """Swap two tensors, and drop the one that gets the memory at once. Older versions have no such call."""
     adapter.torch.utils.swap_tensors(held[0], adapter.torch.zeros_like(held[0]))
 
 

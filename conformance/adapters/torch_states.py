@@ -1,4 +1,4 @@
-"""PyTorch's tensors that are more than their memory: lazy, symbolic, compressed, traced."""
+"""PyTorch's tensors whose memory does not simply hold their elements: lazy, symbolic, compressed, traced."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .special import State, Use
 
 STATES: list[State] = []
 MODULES = ("torch._dynamo.utils", "torch._decomp.decompositions_for_jvp")
-"""PyTorch imports these on the first use of some states, which takes seconds."""
+"""PyTorch imports these modules on the first use of some states, which takes seconds."""
 _Build = Callable[[Any, str, Use], None]
-"""Gets the module, the name of the device in PyTorch, and ``use``."""
+"""Gets the module, PyTorch's name of the device, and ``use``."""
 
 
 def _state(name: str, **facts: Any) -> Callable[[_Build], _Build]:
@@ -45,13 +45,13 @@ def _graph_node(torch: Any, device: str, use: Use) -> None:
 
 @_state("parameter")
 def _parameter(torch: Any, device: str, use: Use) -> None:
-    """Of a class of its own, and with a gradient: all weights of a model are."""
+    """Build a parameter with a gradient, as all weights of a model are. It has a class of its own."""
     use(torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], device=device)), _floats(1, 2, 3))
 
 
 @_state("frozen-parameter", inexpressible=False)
 def _frozen_parameter(torch: Any, device: str, use: Use) -> None:
-    """Of the same class, and without a gradient, so that nothing but the class makes it special."""
+    """Build a parameter without a gradient, so that only its class is special."""
     use(torch.nn.Parameter(torch.tensor([1.0, 2.0, 3.0], device=device), requires_grad=False), _floats(1, 2, 3))
 
 
@@ -67,7 +67,7 @@ def _negative(torch: Any, device: str, use: Use) -> None:
 
 @_state("conjugate-imaginary", unresolved=True)
 def _conjugate_imaginary(torch: Any, device: str, use: Use) -> None:
-    """The way to a view that is negated lazily by documented calls alone."""
+    """Build a lazily negated view by documented calls alone."""
     use(torch.tensor([1 + 2j, 3 - 4j], device=device).conj().imag, _floats(-2, 4))
 
 
@@ -109,7 +109,10 @@ def _meta(torch: Any, device: str, use: Use) -> None:
 
 @_state("fake", slow=True, private="torch._subclasses.FakeTensorMode")
 def _fake(torch: Any, device: str, use: Use) -> None:
-    """PyTorch warns of such exports once in a process. Inside it always warns, so that every result has the warning."""
+    """Build a fake tensor.
+
+    PyTorch warns about its export once in a process; here it warns every time, so that every result has the warning.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     always = torch.is_warn_always_enabled()

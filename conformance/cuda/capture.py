@@ -10,7 +10,7 @@ from .driver import CudaError, call, status
 
 
 class Mode(IntEnum):
-    """Whose forbidden calls break a capture: any thread's, this thread's, nobody's."""
+    """The threads whose forbidden calls invalidate a capture: all threads, the capturing thread, or none."""
 
     GLOBAL = 0
     THREAD_LOCAL = 1
@@ -18,7 +18,7 @@ class Mode(IntEnum):
 
 
 class Capturing(IntEnum):
-    """How a stream stands."""
+    """The capture state of a stream."""
 
     NO = 0
     ACTIVE = 1
@@ -34,13 +34,13 @@ class Graph:
 
     @property
     def nodes(self) -> int:
-        """Number of nodes."""
+        """The number of nodes."""
         count = ctypes.c_size_t()
         call("cuGraphGetNodes", ctypes.c_void_p(self.handle), None, ctypes.byref(count))
         return count.value
 
     def launch(self, stream: int) -> None:
-        """Instantiate at first use and queue on a stream of the primary context."""
+        """Instantiate the graph at first use, and queue it on a stream of the primary context."""
         with context.using(context.primary()):
             if not self._executable:
                 executable = ctypes.c_void_p()
@@ -54,7 +54,7 @@ class Graph:
             call("cuGraphLaunch", ctypes.c_void_p(self._executable), ctypes.c_void_p(stream))
 
     def close(self) -> None:
-        """Destroy the graph; safe to call twice."""
+        """Destroy the graph. It is safe to call this twice."""
         if self._executable:
             call("cuGraphExecDestroy", ctypes.c_void_p(self._executable))
             self._executable = 0
@@ -64,12 +64,12 @@ class Graph:
 
 
 def begin(stream: int, mode: Mode = Mode.GLOBAL) -> None:
-    """Capture what is queued on a stream from now on."""
+    """Capture the work that is queued on a stream from now on."""
     call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), int(mode))
 
 
 def end(stream: int) -> Graph:
-    """What was captured; :class:`conformance.cuda.driver.CudaError` if the capture had been broken (CUD-10)."""
+    """End the capture and return its graph. Raise :class:`conformance.cuda.driver.CudaError` if the capture was invalidated (CUD-10)."""
     graph = ctypes.c_void_p()
     code = status("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
     if code:
@@ -78,7 +78,7 @@ def end(stream: int) -> Graph:
 
 
 def state(stream: int) -> Capturing:
-    """How the stream stands; does not disturb a capture."""
+    """Return the capture state of the stream without disturbing the capture."""
     found = ctypes.c_int()
     call("cuStreamIsCapturing", ctypes.c_void_p(stream), ctypes.byref(found))
     return Capturing(found.value)

@@ -1,4 +1,4 @@
-"""CUDA contexts: the primary one that runtime-API libraries share, private ones, and which is current (CUD-11)."""
+"""CUDA contexts: the primary context, which runtime-API libraries share, private contexts, and the current context (CUD-11)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INVALID_CONTEXT = 201
 
 @cache
 def primary(ordinal: int = 0) -> int:
-    """Handle of the device's primary context, retained for the life of the process."""
+    """Return the handle of the device's primary context, which stays retained for the life of the process."""
     handle = ctypes.c_void_p()
     begun = time.monotonic()
     call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), ordinal)
@@ -27,26 +27,26 @@ _start_seconds: list[float] = []
 
 
 def start_seconds() -> float:
-    """Return the seconds that this process has spent on :func:`primary` so far, with the initialisation of the driver."""
+    """Return the seconds that this process has spent in :func:`primary`, including the initialisation of the driver."""
     return sum(_start_seconds)
 
 
 def primary_is_active(ordinal: int = 0) -> bool:
-    """Whether anybody in this process has the primary context up. Does not create it."""
+    """Return ``True`` if any code in this process has activated the primary context. Does not activate it."""
     flags, active = ctypes.c_uint(), ctypes.c_int()
     call("cuDevicePrimaryCtxGetState", ordinal, ctypes.byref(flags), ctypes.byref(active))
     return bool(active.value)
 
 
 def current() -> int:
-    """Handle of this thread's current context, 0 if it has none."""
+    """Return the handle of this thread's current context, or 0."""
     handle = ctypes.c_void_p()
     call("cuCtxGetCurrent", ctypes.byref(handle))
     return handle.value or 0
 
 
 def current_ordinal() -> int | None:
-    """The GPU that this thread's current context belongs to, ``None`` if it has no context."""
+    """Return the GPU of this thread's current context, or ``None`` without a context."""
     ordinal = ctypes.c_int()
     code = status("cuCtxGetDevice", ctypes.byref(ordinal))
     if code == _INVALID_CONTEXT:
@@ -57,13 +57,13 @@ def current_ordinal() -> int | None:
 
 
 def set_current(handle: int) -> None:
-    """Make a context current on this thread; 0 leaves the thread without one."""
+    """Make a context current in this thread. 0 leaves the thread without one."""
     call("cuCtxSetCurrent", ctypes.c_void_p(handle or None))
 
 
 @contextmanager
 def using(handle: int) -> Iterator[None]:
-    """The context is current inside the block; what was current before is current after."""
+    """Make the context current within the block, and restore the previous one at the end."""
     call("cuCtxPushCurrent_v2", ctypes.c_void_p(handle))
     try:
         yield
@@ -72,7 +72,7 @@ def using(handle: int) -> Iterator[None]:
 
 
 class Inside:
-    """A block with this context current. A context that is current already is not pushed: each call of the driver costs time."""
+    """A block with this context current. A context that is already current is not pushed, since each driver call costs time."""
 
     __slots__ = ("_handle", "_is_pushed")
 
@@ -90,7 +90,7 @@ class Inside:
 
 
 def create(ordinal: int = 0) -> int:
-    """A private context, made current on this thread; the caller destroys it."""
+    """Create a private context and make it current in this thread. The caller destroys it."""
     handle = ctypes.c_void_p()
     call("cuCtxCreate_v2", ctypes.byref(handle), 0, ordinal)
     return handle.value or 0
@@ -102,23 +102,23 @@ def destroy(handle: int) -> None:
 
 
 def synchronize() -> None:
-    """Wait for everything of the current context; raises the context's sticky error if it has one."""
+    """Wait for all work of the current context. Raise the sticky error if the context is corrupted."""
     call("cuCtxSynchronize")
 
 
 def in_use() -> tuple[int, ...]:
-    """The GPUs whose primary context is up in this process."""
+    """Return the GPUs whose primary context is active in this process."""
     return tuple(ordinal for ordinal in range(device_count()) if primary_is_active(ordinal))
 
 
 def synchronize_gpus() -> None:
-    """Wait for everything of the primary context of every GPU that is in use."""
+    """Wait for all work in the primary context of every GPU that is in use."""
     for ordinal in in_use():
         with using(primary(ordinal)):
             synchronize()
 
 
 def health(ordinal: int = 0) -> int:
-    """0 if the primary context works, else the ``CUresult`` that it answers with."""
+    """Return 0 if the primary context works, or else the ``CUresult`` that it returns."""
     with using(primary(ordinal)):
         return status("cuCtxSynchronize")

@@ -1,7 +1,7 @@
-"""libcuda through ctypes: find it, load it, call it, and turn its codes into exceptions.
+"""CUDA driver API through ctypes: find libcuda, load it, call it, and turn its error codes into exceptions.
 
-Nothing of a CUDA runtime or of a framework is used, so what these instruments say does not depend
-on anything under test. Every call goes to the driver that the process really loaded.
+This package uses no CUDA runtime and no framework, so its measurements do not depend on the libraries under test. Every call goes to the
+driver that the process has really loaded.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _NAMES = ("libcuda.so.1", "libcuda.so", "nvcuda.dll")
 _SUCCESS = 0
 NOT_READY = 600
 _STICKY = frozenset({700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 999})
-"""Codes that leave the context unusable: illegal address, launch timeout, assert, trap, and their kin."""
+"""Error codes that corrupt the context: illegal address, launch timeout, assert, trap, and similar ones."""
 
 
 class DriverUnavailable(RuntimeError):
-    """There is no usable CUDA driver here; the text says why."""
+    """No usable CUDA driver was found. The message gives the reason."""
 
 
 class CudaError(RuntimeError):
-    """A driver call returned an error; ``code`` is its ``CUresult``."""
+    """A driver call returned an error. ``code`` is its ``CUresult``."""
 
     def __init__(self, call: str, code: int) -> None:
         self.code = code
@@ -32,13 +32,13 @@ class CudaError(RuntimeError):
 
     @property
     def sticky(self) -> bool:
-        """Whether the context is lost: every later call of this process will fail too."""
+        """``True`` if the CUDA context is corrupted (sticky error): every later call of this process fails too."""
         return self.code in _STICKY
 
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
-    """The loaded, initialised driver library. Raises :class:`DriverUnavailable` where there is none."""
+    """Return the loaded and initialised driver library. Raise :class:`DriverUnavailable` if there is none."""
     lib = _load()
     code = lib.cuInit(0)
     if code != _SUCCESS:
@@ -57,14 +57,14 @@ def _load() -> ctypes.CDLL:
 
 
 def call(name: str, *arguments: Any) -> None:
-    """Call a driver function; raises :class:`CudaError` unless it returns success."""
+    """Call a driver function. Raise :class:`CudaError` if it returns an error."""
     code = status(name, *arguments)
     if code != _SUCCESS:
         raise CudaError(name, code)
 
 
 def status(name: str, *arguments: Any) -> int:
-    """Call a driver function and return its ``CUresult`` as it is. The GIL is released meanwhile."""
+    """Call a driver function and return its ``CUresult``. ctypes releases the GIL during the call."""
     code: int = getattr(library(), name)(*arguments)
     return code
 
@@ -80,35 +80,35 @@ def _name_from(lib: ctypes.CDLL, code: int) -> str:
 
 
 def version() -> tuple[int, int]:
-    """The newest CUDA version that the driver supports, such as ``(13, 0)``."""
+    """Return the newest CUDA version that the driver supports, such as ``(13, 0)``."""
     value = ctypes.c_int()
     call("cuDriverGetVersion", ctypes.byref(value))
     return value.value // 1000, value.value % 1000 // 10
 
 
 def device_count() -> int:
-    """Number of visible GPUs."""
+    """Return the number of visible GPUs."""
     value = ctypes.c_int()
     call("cuDeviceGetCount", ctypes.byref(value))
     return value.value
 
 
 def device_name(ordinal: int = 0) -> str:
-    """The GPU's name."""
+    """Return the GPU's name."""
     buffer = ctypes.create_string_buffer(256)
     call("cuDeviceGetName", buffer, 256, _device(ordinal))
     return buffer.value.decode()
 
 
 def device_attribute(attribute: int, ordinal: int = 0) -> int:
-    """A ``CUdevice_attribute`` by its number."""
+    """Return a ``CUdevice_attribute`` by its number."""
     value = ctypes.c_int()
     call("cuDeviceGetAttribute", ctypes.byref(value), attribute, _device(ordinal))
     return value.value
 
 
 def compute_capability(ordinal: int = 0) -> tuple[int, int]:
-    """The GPU's architecture, such as ``(9, 0)``."""
+    """Return the GPU's compute capability, such as ``(9, 0)``."""
     return device_attribute(75, ordinal), device_attribute(76, ordinal)
 
 
@@ -119,7 +119,7 @@ def _device(ordinal: int) -> ctypes.c_int:
 
 
 def loaded_path() -> str | None:
-    """The file that this process mapped as libcuda, or ``None``: what really answered, whatever was meant."""
+    """Return the file that this process has mapped as libcuda, or ``None``. It shows which driver really answers."""
     try:
         with open("/proc/self/maps", encoding="utf-8") as maps:
             return next((line.split()[-1] for line in maps if "/libcuda.so" in line), None)

@@ -1,4 +1,4 @@
-"""Memory handles that another process can open. A handle names a whole allocation, so an address needs its offset too."""
+"""IPC memory handles, which another process can open. A handle names a whole allocation, so an address also needs its offset."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class _Handle(ctypes.Structure):
 
 
 def export(address: int) -> tuple[bytes, int]:
-    """The handle of the allocation that ``address`` lies in, and the address's offset from its start in bytes.
+    """Return the handle of the allocation that contains ``address``, and the offset of the address in bytes.
 
-    Raises :class:`~conformance.cuda.driver.CudaError` for memory that has no such handle (pools, virtual memory).
+    Raises :class:`~conformance.cuda.driver.CudaError` for memory without such a handle (pools, virtual memory).
     """
     base, _ = memory.base_of(address)
     handle = _Handle()
@@ -30,7 +30,7 @@ def export(address: int) -> tuple[bytes, int]:
 
 
 def read(handle: bytes, offset: int, nbytes: int) -> bytes:
-    """The bytes at an offset of another process's allocation."""
+    """Return the bytes at an offset of another process's allocation."""
     base = ctypes.c_void_p()
     with context.using(context.primary()):
         call("cuIpcOpenMemHandle_v2", ctypes.byref(base), _Handle.from_buffer_copy(handle), _LAZY_PEER_ACCESS)

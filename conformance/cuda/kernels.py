@@ -1,6 +1,6 @@
-"""Small kernels as PTX, compiled by the driver: fill words, increment words, copy words, store an address, hold a stream, and trap.
+"""Small PTX kernels that the driver compiles: fill words, increment words, copy words, store an address, hold a stream, and trap.
 
-PTX ISA 6.5 for sm_70 is understood by every driver from CUDA 12.2 on and runs on every later GPU.
+Every driver from CUDA 12.2 on accepts PTX ISA 6.5 for sm_70, and every later GPU runs it.
 """
 
 from __future__ import annotations
@@ -125,40 +125,40 @@ PTX = (
     + _HOLD
     + _TRAP
 )
-"""Entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), ``copy_words`` (u64 target,
+"""The entries ``fill_words`` and ``add_to_words``, both (u64 address, u32 count of 32-bit words, u32 value), ``copy_words`` (u64 target,
 u64 source, u32 count of 32-bit words), ``store_address`` (u64 target, u64 address), ``hold``, and ``trap_now``.
 
-``store_address`` writes down the address that it is given, and touches nothing there.
-``hold`` (u64 slot, u64 nanoseconds) runs until the first word of the slot is not 0, or so long by the device's clock; the
-second word tells how it stands: 1 holding, 2 let go, 3 the time was up.
+``store_address`` stores the address that it is given, and does not access the memory there.
+``hold`` (u64 slot, u64 nanoseconds) runs until the first word of the slot is not 0, or until the time by the device's clock is over. The
+second word reports its state: 1 holding, 2 released, 3 timed out.
 """
 
 BLOCK = 128
 
 
 def fill_words(address: int, count: int, value: int, stream: int = 1, ordinal: int = 0) -> None:
-    """Store ``value`` into ``count`` 32-bit words, on a stream, without waiting; a default stream is that of ``ordinal``."""
+    """Store ``value`` into ``count`` 32-bit words on a stream, without waiting. A default stream is that of ``ordinal``."""
     _launch_on_words("fill_words", address, count, value, stream, ordinal)
 
 
 def add_to_words(address: int, count: int, value: int, stream: int = 1) -> None:
-    """Add ``value`` (modulo 2**32) to ``count`` 32-bit words, on a stream, without waiting."""
+    """Add ``value`` (modulo 2**32) to ``count`` 32-bit words on a stream, without waiting."""
     _launch_on_words("add_to_words", address, count, value, stream)
 
 
 def hold(slot: int, nanoseconds: int, stream: int, ordinal: int = 0) -> None:
-    """Let later work of a stream wait for the slot, without waiting here; a default stream is that of ``ordinal``."""
+    """Make later work of a stream wait for the slot, without waiting here. A default stream is that of ``ordinal``."""
     _launch("hold", (ctypes.c_uint64(slot), ctypes.c_uint64(nanoseconds)), 1, 1, stream, ordinal)
 
 
 def trap(stream: int = 1, ordinal: int = 0) -> None:
-    """Have the device trap, on a stream, without waiting: the context is lost from then on."""
+    """Trap on the device, on a stream, without waiting. This corrupts the CUDA context (sticky error)."""
     _launch("trap_now", (), 1, 1, stream, ordinal)
 
 
 @cache
 def function(name: str, owner: int) -> int:
-    """Handle of a kernel, loaded once into this context."""
+    """Return the handle of a kernel, which is loaded once into this context."""
     found = ctypes.c_void_p()
     call("cuModuleGetFunction", ctypes.byref(found), ctypes.c_void_p(_module(owner)), name.encode())
     return found.value or 0
@@ -178,7 +178,7 @@ def _launch_on_words(name: str, address: int, count: int, value: int, stream: in
 
 
 def _launch(name: str, arguments: tuple[Any, ...], blocks: int, threads: int, stream: int, ordinal: int) -> None:
-    """In the stream's own context; the default streams are those of the GPU's primary context."""
+    """Launch in the stream's own context. Default streams belong to the GPU's primary context."""
     pointers = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
     owner = stream_context(stream) if stream > PER_THREAD else context.primary(ordinal)
     with context.using(owner):

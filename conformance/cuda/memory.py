@@ -1,7 +1,6 @@
-"""Device, pinned, managed and pool memory, and copies to and from the host. Sizes in bytes.
+"""Device, pinned, managed and pool memory, and copies to and from the host. Sizes are in bytes.
 
-All of it happens in the primary context of the GPU that the memory lies on and on the legacy stream, and every copy
-to or from the host has finished when the call returns.
+All calls use the primary context of the memory's GPU and the legacy stream. Every copy to or from the host is done on return.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from .driver import call, device_count
 
 _ATTACH_GLOBAL = 1
 _PORTABLE = 1
-"""Pinned in every context, not only in the one that was current."""
+"""Memory that is pinned in every context, not only in the current one."""
 
 
 class Kind(str, Enum):
-    """How a block was allocated, which decides the device type that an exporter must report (DLP-15)."""
+    """The kind of allocation, which decides the device type that an exporter must report (DLP-15)."""
 
     DEVICE = "device"
     PINNED = "pinned"
@@ -32,7 +31,7 @@ class Kind(str, Enum):
 
 
 def allocate(nbytes: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> int:
-    """Address of a new block of at least one byte on this GPU."""
+    """Return the address of a new block of at least one byte on this GPU."""
     pointer = ctypes.c_void_p()
     size = ctypes.c_size_t(max(nbytes, 1))
     with context.Inside(context.primary(ordinal)):
@@ -51,16 +50,16 @@ def allocate(nbytes: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> int:
 
 @cache
 def _keep_chunk(_: Any, ordinal: int) -> None:
-    """Allocate one block that is never freed, for each driver and GPU. The context of the GPU is current.
+    """Allocate one block that is never freed, for each driver and GPU. The context of the GPU must be current.
 
-    The driver takes small blocks from a chunk of 2 MiB, and returns an empty chunk to the kernel. There each allocation waits while another
-    process starts CUDA, for 25 ms with eight such processes on an H200. This block keeps the chunk.
+    The driver takes small blocks from a chunk of 2 MiB, and returns an empty chunk to the kernel. There, each allocation waits while another
+    process starts CUDA: 25 ms with eight such processes on an H200. This block keeps the chunk.
     """
     call("cuMemAlloc_v2", ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(1))
 
 
 def free(address: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> None:
-    """Give a block of this GPU back."""
+    """Free a block of this GPU."""
     pointer = ctypes.c_void_p(address)
     with context.Inside(context.primary(ordinal)):
         if kind is Kind.PINNED:
@@ -73,15 +72,15 @@ def free(address: int, kind: Kind = Kind.DEVICE, ordinal: int = 0) -> None:
 
 
 BY_ENGINE = 100 << 10
-"""Bytes from which a copy from the host uses a copy engine (above 64 KiB, by the CUDA programming guide).
+"""The size from which a copy from the host uses a copy engine (above 64 KiB, by the CUDA programming guide).
 
 The driver passes fewer bytes to the GPU with its commands, as work of the compute engine, which serves the processes in turns. Then each
-wait takes 0.14 ms for each other busy process on an H200; a wait for a copy engine takes 0.01 ms, however many there are.
+wait takes 0.14 ms for each other busy process on an H200. A wait for a copy engine takes 0.01 ms, whatever the number of processes.
 """
 
 
 def write(address: int, data: bytes) -> None:
-    """Copy host bytes to device memory; returns when they are there, or queues the copy inside :func:`together`."""
+    """Copy host bytes to device memory. The copy is done on return, or is queued within :func:`together`."""
     if not data:
         return
     home = _home(address)
@@ -94,7 +93,7 @@ def write(address: int, data: bytes) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Inside, this thread only queues what it writes. At the end it waits once: a wait costs as much for one copy as for many."""
+    """Only queue this thread's writes within the block, and wait once at its end: one wait for many copies costs as much as for one."""
     if _pending.copies is not None:
         yield
         return
@@ -110,7 +109,7 @@ def together() -> Iterator[None]:
 
 class _Pending(threading.local):
     copies: list[tuple[int, bytes]] | None = None
-    """Inside :func:`together` the contexts in which copies are queued, with their bytes, which have to live until the copies are done."""
+    """Within :func:`together`: the contexts with queued copies, and the bytes, which must live until the copies are done."""
 
 
 _pending = _Pending()
@@ -118,7 +117,7 @@ _DEFAULT = 0
 
 
 def _queue(home: int, address: int, data: bytes, stream: int) -> bool:
-    """Queue a copy on a stream of this context, which is current, if the thread is to wait later; return whether it is."""
+    """Queue a copy on a stream of the current context if the thread waits later. Return ``True`` if it is queued."""
     if _pending.copies is None:
         return False
     _pending.copies.append((home, data))
@@ -143,9 +142,9 @@ def read(address: int, nbytes: int) -> bytes:
 
 
 def read_behind(address: int, nbytes: int, stream: int, ordinal: int | None = None) -> bytes:
-    """Copy device memory to the host behind what one stream has queued, and wait for that stream alone.
+    """Copy device memory to the host after one stream's queued work, and wait for that stream only.
 
-    ``ordinal`` is the GPU that the memory lies on; without it the driver is asked.
+    ``ordinal`` is the GPU of the memory. Without it, the driver is asked.
     """
     buffer = ctypes.create_string_buffer(nbytes)
     with context.Inside(_home(address) if ordinal is None else context.primary(ordinal)):
@@ -155,9 +154,9 @@ def read_behind(address: int, nbytes: int, stream: int, ordinal: int | None = No
 
 
 def read_each_behind(addresses: Sequence[int], nbytes: int, stream: int, ordinal: int) -> list[bytes]:
-    """Copy so many bytes at each of these addresses of a GPU to the host behind what one stream has queued, and wait once.
+    """Copy ``nbytes`` at each address of a GPU to the host after one stream's queued work, and wait once.
 
-    The copies go to pinned memory: a copy to other host memory is waited for at once.
+    The copies go to pinned memory, because a copy to pageable memory waits at once.
     """
     with context.Inside(context.primary(ordinal)):
         kept = _kept(len(addresses) * nbytes, ordinal)
@@ -173,12 +172,15 @@ def read_each_behind(addresses: Sequence[int], nbytes: int, stream: int, ordinal
             )
         call("cuStreamSynchronize", ctypes.c_void_p(stream))
         found = [ctypes.string_at(buffer + number * nbytes, nbytes) for number in range(len(addresses))]
-    kept.append(buffer)  # only here: after an error the GPU may still write there
+    kept.append(buffer)  # not after an error, because the GPU may still write there
     return found
 
 
 def reserve(count: int, nbytes: int, ordinal: int) -> None:
-    """Allocate what :func:`read_each_behind` needs for so many addresses: an allocation in the middle of a capture would break it."""
+    """Allocate the memory that :func:`read_each_behind` needs for ``count`` addresses.
+
+    An allocation during a capture would invalidate it.
+    """
     kept = _kept(count * nbytes, ordinal)
     if not kept:
         kept.append(allocate(count * nbytes, Kind.PINNED, ordinal))
@@ -189,13 +191,13 @@ def _kept(nbytes: int, ordinal: int) -> list[int]:
 
 
 _staging: dict[tuple[Any, int, int], list[int]] = {}
-"""Pinned memory that nobody uses now, by driver, GPU and size in bytes."""
+"""Pinned memory that is not in use, by driver, GPU and size in bytes."""
 
 
 def write_behind(address: int, data: bytes, stream: int, ordinal: int | None = None) -> None:
-    """Copy host bytes to device memory behind what one stream has queued, and wait for that stream alone.
+    """Copy host bytes to device memory after one stream's queued work, and wait for that stream only.
 
-    Inside :func:`together` the wait is left out. ``ordinal`` is as in :func:`read_behind`.
+    Within :func:`together` there is no wait. ``ordinal`` is as in :func:`read_behind`.
     """
     home = _home(address) if ordinal is None else context.primary(ordinal)
     with context.Inside(home):
@@ -206,7 +208,7 @@ def write_behind(address: int, data: bytes, stream: int, ordinal: int | None = N
 
 
 def copy(target: int, source: int, nbytes: int, stream: int) -> None:
-    """Queue a copy in device memory, within a GPU or between two, on a stream of the current context."""
+    """Queue a copy of device memory, within a GPU or between two, on a stream of the current context."""
     size, handle = ctypes.c_size_t(nbytes), ctypes.c_void_p(stream)
     there, here = _home(target), _home(source)
     if there == here:
@@ -224,7 +226,7 @@ def copy(target: int, source: int, nbytes: int, stream: int) -> None:
 
 
 def free_bytes() -> int:
-    """Bytes of device memory that are free on the whole device."""
+    """Return the free bytes of device memory on the whole device."""
     free_, total = ctypes.c_size_t(), ctypes.c_size_t()
     with context.Inside(context.primary()):
         call("cuMemGetInfo_v2", ctypes.byref(free_), ctypes.byref(total))
@@ -232,7 +234,7 @@ def free_bytes() -> int:
 
 
 def base_of(address: int) -> tuple[int, int]:
-    """Start and size in bytes of the allocation that an address lies in."""
+    """Return the start and the size in bytes of the allocation that contains an address."""
     base, size = ctypes.c_void_p(), ctypes.c_size_t()
     with context.Inside(context.primary()):
         call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_void_p(address))
@@ -240,7 +242,7 @@ def base_of(address: int) -> tuple[int, int]:
 
 
 def _home(address: int) -> int:
-    """The primary context of the GPU that an address lies on; of the first GPU for what the driver does not know."""
+    """Return the primary context of the address's GPU, or of the first GPU for an unknown address."""
     if _is_alone(driver.library()):
         return context.primary()
     return context.primary(pointers.ordinal_of(address) or 0)
@@ -248,5 +250,5 @@ def _home(address: int) -> int:
 
 @lru_cache(maxsize=1)
 def _is_alone(library: Any) -> bool:
-    """Return whether this driver has one GPU at most: it counts them once, when it is initialised."""
+    """Return ``True`` if this driver has at most one GPU. A driver counts them once, when it is initialised."""
     return device_count() < 2

@@ -1,4 +1,4 @@
-"""What the driver knows about an address: memory type, device, context, whether it is managed."""
+"""The driver's data about an address: memory type, device, context, and whether it is managed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MemoryType(IntEnum):
 
 @dataclass(frozen=True)
 class Pointer:
-    """The driver's view of one address."""
+    """The driver's data about one address."""
 
     address: int
     memory_type: MemoryType
@@ -35,7 +35,7 @@ class Pointer:
 
     @property
     def dlpack_device(self) -> tuple[int, int]:
-        """The (type, id) that DLPack wants for this memory (DLP-15): id 0 for pinned and managed."""
+        """The (type, id) that DLPack requires for this memory (DLP-15). The id is 0 for pinned and managed memory."""
         if self.managed:
             return 13, 0
         if self.memory_type is MemoryType.HOST:
@@ -44,7 +44,7 @@ class Pointer:
 
 
 def query(address: int) -> Pointer | None:
-    """What the driver knows of ``address``; ``None`` for memory it does not know (plain host memory, garbage)."""
+    """Return the driver's data about ``address``, or ``None`` for unknown memory (plain host memory, garbage)."""
     try:
         with _some_context():
             return Pointer(
@@ -61,7 +61,7 @@ def query(address: int) -> Pointer | None:
 
 
 def ordinal_of(address: int) -> int | None:
-    """The GPU that ``address`` lies on; ``None`` for memory that the driver does not know."""
+    """Return the GPU of ``address``, or ``None`` for memory that the driver does not know."""
     try:
         with _some_context():
             return _attribute(address, _DEVICE_ORDINAL, ctypes.c_int())
@@ -72,7 +72,7 @@ def ordinal_of(address: int) -> int | None:
 
 
 def device_pointer(address: int) -> int:
-    """The address by which the current context reaches this memory (CAI-29)."""
+    """Return the address by which the current context accesses this memory (CAI-29)."""
     return int(_attribute(address, _DEVICE_POINTER, ctypes.c_void_p()) or 0)
 
 
@@ -82,5 +82,5 @@ def _attribute(address: int, attribute: int, into: ctypes.c_uint | ctypes.c_int 
 
 
 def _some_context() -> AbstractContextManager[None]:
-    """What is current, if anything is: any context will do, and none is made on a GPU that nobody uses."""
+    """Return a block with any context. Keep the current one if possible, so that no context is created on an unused GPU."""
     return nullcontext() if context.current() else context.using(context.primary())

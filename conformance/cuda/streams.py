@@ -1,4 +1,4 @@
-"""Streams of every kind, and events. Handles are plain integers, as the protocols pass them."""
+"""CUDA streams of every kind, and events. Handles are plain integers, as in the protocols."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DISABLE_TIMING = 2
 
 
 class StreamKind(str, Enum):
-    """The four kinds that differ in how they order against each other (CUD-01 to CUD-03)."""
+    """The four kinds of streams, which differ in their implicit order (CUD-01 to CUD-03)."""
 
     LEGACY = "legacy"
     PER_THREAD = "per-thread"
@@ -23,7 +23,7 @@ class StreamKind(str, Enum):
 
 
 class Stream:
-    """A stream of the current context; destroyed by :meth:`close` if it was made here."""
+    """A stream of the current context. :meth:`close` destroys it if it was created here."""
 
     def __init__(self, kind: StreamKind = StreamKind.NON_BLOCKING) -> None:
         self.kind = kind
@@ -36,25 +36,25 @@ class Stream:
             self.handle = LEGACY if kind is StreamKind.LEGACY else PER_THREAD
 
     def synchronize(self) -> None:
-        """Wait until all work queued so far is done."""
+        """Wait until all queued work is done."""
         call("cuStreamSynchronize", ctypes.c_void_p(self.handle))
 
     @property
     def done(self) -> bool:
-        """Whether nothing is queued or running."""
+        """``True`` if nothing is queued or running."""
         return is_done(self.handle)
 
     @property
     def context(self) -> int:
-        """Handle of the context that the stream belongs to."""
+        """The handle of the stream's context."""
         return stream_context(self.handle)
 
     def wait(self, event: Event) -> None:
-        """Later work of this stream starts after the event."""
+        """Make later work of this stream wait for the event."""
         call("cuStreamWaitEvent", ctypes.c_void_p(self.handle), ctypes.c_void_p(event.handle), 0)
 
     def close(self) -> None:
-        """Destroy an owned stream; safe to call twice."""
+        """Destroy an owned stream. It is safe to call this twice."""
         if self._owned and self.handle:
             call("cuStreamDestroy_v2", ctypes.c_void_p(self.handle))
             self.handle = 0
@@ -69,26 +69,26 @@ class Event:
         self.handle = handle.value or 0
 
     def record(self, stream: int) -> None:
-        """Mark this point of a stream; both must belong to one context (CUD-06)."""
+        """Record the event on a stream. Both must belong to one context (CUD-06)."""
         call("cuEventRecord", ctypes.c_void_p(self.handle), ctypes.c_void_p(stream))
 
     @property
     def done(self) -> bool:
-        """Whether everything before the mark has finished."""
+        """``True`` if all work before the event is done."""
         code = status("cuEventQuery", ctypes.c_void_p(self.handle))
         if code not in (0, NOT_READY):
             raise CudaError("cuEventQuery", code)
         return code == 0
 
     def close(self) -> None:
-        """Destroy the event; safe to call twice."""
+        """Destroy the event. It is safe to call this twice."""
         if self.handle:
             call("cuEventDestroy_v2", ctypes.c_void_p(self.handle))
             self.handle = 0
 
 
 def is_done(handle: int) -> bool:
-    """Whether nothing is queued or running on a stream."""
+    """Return ``True`` if nothing is queued or running on a stream."""
     code = status("cuStreamQuery", ctypes.c_void_p(handle))
     if code not in (0, NOT_READY):
         raise CudaError("cuStreamQuery", code)
@@ -96,14 +96,14 @@ def is_done(handle: int) -> bool:
 
 
 def stream_context(handle: int) -> int:
-    """The context of a stream handle (1 and 2: the current context's own); raises if the handle is dead."""
+    """Return the context of a stream handle. For 1 and 2 it is the current context. Raise if the handle is not valid."""
     found = ctypes.c_void_p()
     call("cuStreamGetCtx", ctypes.c_void_p(handle), ctypes.byref(found))
     return found.value or 0
 
 
 def stream_is_non_blocking(handle: int) -> bool:
-    """Whether the stream was made non-blocking (CUD-02)."""
+    """Return ``True`` if the stream is non-blocking (CUD-02)."""
     flags = ctypes.c_uint()
     call("cuStreamGetFlags", ctypes.c_void_p(handle), ctypes.byref(flags))
     return bool(flags.value & _NON_BLOCKING)

@@ -1,6 +1,6 @@
-"""Deliberate faults: small changes to the reference that an invariant must catch. They test the suite itself.
+"""Deliberate faults: small changes to the reference library that an invariant must catch. They test the suite itself.
 
-Each module here is named like the family whose invariants catch its faults.
+Each module has the name of the family of invariants that catch its faults.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from conformance.reference.importer import Importer
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to be wrong: a subclass of the exporter or of the importer, called ``family.ClassName``.
+    """One fault: a subclass of the exporter or of the importer, named ``family.ClassName``.
 
-    ``caught_by`` are the invariants that have to catch it; ``bugs`` the known bugs that it is drawn from.
+    ``statement`` is the docstring of that class. ``caught_by`` lists the invariants that must catch the fault. ``bugs`` lists the known
+    bugs of real libraries that it imitates.
     """
 
     name: str
@@ -32,7 +33,7 @@ _registered: dict[str, Fault] = {}
 
 
 def fault(*caught_by: str, bugs: str = "") -> _Register:
-    """Register the decorated exporter or importer as a fault; its name and docstring describe it."""
+    """Register the decorated exporter or importer as a fault. Its class name and its docstring describe the fault."""
     return _Register(caught_by, tuple(bugs.split()))
 
 
@@ -60,7 +61,7 @@ class _Register:
 
 
 def all_faults() -> dict[str, Fault]:
-    """Every fault by name: the modules in alphabetical order, whatever was imported first, and each as it is written."""
+    """Return every fault by name: modules in alphabetical order, and the faults of a module in the order of its source."""
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
         importlib.import_module(f"{__name__}.{module}")
     return dict(sorted(_registered.items(), key=lambda registered: registered[0].partition(".")[0]))

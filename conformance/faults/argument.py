@@ -1,4 +1,4 @@
-"""Faults of kernels that are given an object with the array interface: other addresses, and arrays without elements."""
+"""Faults of kernel arguments: a kernel that takes an object with the array interface gets a wrong address."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from . import fault
 
 @fault("argument.address")
 class KernelsGetTheNextElement(Importer):
-    """A kernel gets the address behind the first element."""
+    """Passes a kernel the address of the second element."""
 
     def take_argument(self, source: Any) -> Imported:
-        """An element further on."""
         taken = super().take_argument(source)
         taken.address += taken.dtype.itemsize
         return taken
@@ -22,10 +21,9 @@ class KernelsGetTheNextElement(Importer):
 
 @fault("argument.address")
 class KernelsGetTheLowestElement(Importer):
-    """A kernel gets the lowest address of the array, which is not that of the first element where strides are negative."""
+    """Passes a kernel the lowest address of the array, which is not the address of the first element if a stride is negative."""
 
     def take_argument(self, source: Any) -> Imported:
-        """Where the memory begins."""
         taken = super().take_argument(source)
         taken.address = taken.extent()[0]
         return taken
@@ -33,10 +31,9 @@ class KernelsGetTheLowestElement(Importer):
 
 @fault("argument.empty")
 class KernelsRefuseEmpty(Importer):
-    """A kernel takes no address 0."""
+    """Refuses an array without elements as a kernel argument, because its address is 0."""
 
     def take_argument(self, source: Any) -> Imported:
-        """``TypeError`` for what has no elements."""
         taken = super().take_argument(source)
         if not taken.address:
             raise TypeError("invalid type on parameter #1")
@@ -45,10 +42,9 @@ class KernelsRefuseEmpty(Importer):
 
 @fault("argument.empty")
 class KernelsGetSomeAddress(Importer):
-    """In the place of an array without elements a kernel gets an address of its own."""
+    """Passes a kernel the address of a private block for an array without elements."""
 
     def take_argument(self, source: Any) -> Imported:
-        """A block that nobody has asked for."""
         taken = super().take_argument(source)
         if not taken.view.size:
             self.block = self.memory.allocate(16)

@@ -1,4 +1,4 @@
-"""Faults of the array interface: dictionaries that break its form, and readers that take or drop what they should not."""
+"""Faults of the CUDA Array Interface: malformed dictionaries, and consumers that accept or drop what they must not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import fault
 
 @fault("cai.required-keys", "cai.form")
 class VersionMissing(Exporter):
-    """The dictionary has no version."""
+    """Publishes a dictionary without ``version``."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -27,7 +27,7 @@ class VersionMissing(Exporter):
 
 @fault("cai.required-keys")
 class InterfaceAsTuple(Exporter):
-    """The attribute yields the items instead of a dict."""
+    """Publishes a tuple of items in place of a dict."""
 
     @property
     def __cuda_array_interface__(self) -> Any:
@@ -36,7 +36,7 @@ class InterfaceAsTuple(Exporter):
 
 @fault("cai.form")
 class ShapeAsList(Exporter):
-    """The shape is a list."""
+    """Publishes the shape as a list."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -46,16 +46,15 @@ class ShapeAsList(Exporter):
 
 @fault("cai.form")
 class ReadonlyAsNumber(Exporter):
-    """The read-only bit is 0 instead of False."""
+    """Publishes the read-only flag as 0 or 1 in place of a bool."""
 
     def cai_readonly(self) -> bool:
-        """An int."""
         return int(super().cai_readonly())  # type: ignore[return-value]
 
 
 @fault("cai.form", bugs="strides-12")
 class ReversedCountsBackwards(Exporter):
-    """An array that runs backwards publishes how many steps back it takes: a negative extent."""
+    """Publishes a negative extent for a dimension with a negative stride."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -66,28 +65,25 @@ class ReversedCountsBackwards(Exporter):
 
 @fault("cai.form", bugs="stream-10")
 class StreamZero(Exporter):
-    """The stream is 0, which could mean either default stream."""
+    """Publishes stream 0, which is ambiguous between both default streams."""
 
     def cai_stream(self) -> int | None:
-        """0."""
         return 0
 
 
 @fault("cai.device-address", bugs="device-07")
 class HandleForAddress(Exporter):
-    """The dictionary holds the address of the Python object instead of its memory."""
+    """Publishes the address of the Python object in place of the address of its memory."""
 
     def cai_address(self) -> int:
-        """``id``, which is an address, but on the host."""
         return id(self)
 
 
 @fault("cai.device-address", bugs="device-06 device-19")
 class HostCopyPublished(Exporter):
-    """The dictionary holds the address of a copy in pageable memory of the host."""
+    """Publishes the address of a copy in pageable host memory."""
 
     def cai_address(self) -> int:
-        """The copy's; it lives as long as the array."""
         data = gather(self.memory, self.element0(), self.view, self.dtype.itemsize)
         self._copy = ctypes.create_string_buffer(data, max(len(data), 1))
         return ctypes.addressof(self._copy)
@@ -95,54 +91,49 @@ class HostCopyPublished(Exporter):
 
 @fault("cai.device-address")
 class AddressIn32Bits(Exporter):
-    """The address has been through an integer of 32 bits."""
+    """Truncates the published address to 32 bits."""
 
     def cai_address(self) -> int:
-        """Its lower half."""
         return super().cai_address() & 0xFFFF_FFFF
 
 
 @fault("cai.empty-address", bugs="pointer-04 pointer-06")
 class EmptyKeepsItsAddress(Exporter):
-    """An array without elements publishes where its first element would be."""
+    """Publishes an address other than 0 for an array without elements."""
 
     def cai_address(self) -> int:
-        """Never 0."""
         return self.element0()
 
 
 @fault("cai.empty-address")
 class EmptyHasAPlaceholder(Exporter):
-    """An array without elements has no memory, and publishes a number in its place that is aligned and not 0."""
+    """Publishes an aligned placeholder address for an array without elements."""
 
     def cai_address(self) -> int:
-        """What an allocator gives for no bytes where it must not give NULL."""
         return super().cai_address() or ALIGNMENT
 
 
 @fault("cai.empty-address", "cai.form", bugs="pointer-02 pointer-06")
 class EmptyHasNoAddress(Exporter):
-    """An array without elements publishes ``None`` for its address."""
+    """Publishes ``None`` as the address of an array without elements."""
 
     def cai_address(self) -> int:
-        """No int."""
         return super().cai_address() or None  # type: ignore[return-value]
 
 
 @fault("cai.host-absent", bugs="capsule-02")
 class HostMemoryPublished(Exporter):
-    """An array in host memory has the attribute as well."""
+    """Publishes the attribute for an array in host memory."""
 
     def check_cai(self) -> None:
-        """No refusal."""
+        """Skip the refusal."""
 
 
 @fault("cai.host-absent", bugs="capsule-02")
 class HostMemoryRefusedByTypeError(Exporter):
-    """Asking a host array for the attribute raises ``TypeError``, so that ``hasattr`` raises too."""
+    """Raises ``TypeError`` for the attribute of a host array, so that ``hasattr`` raises too."""
 
     def check_cai(self) -> None:
-        """Another class of exception."""
         try:
             super().check_cai()
         except AttributeError as error:
@@ -151,30 +142,27 @@ class HostMemoryRefusedByTypeError(Exporter):
 
 @fault("cai.optional-keys", bugs="strides-15")
 class StridesKeyRequired(Importer):
-    """The reader takes the strides for a key that is always there."""
+    """Requires the key ``strides``."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """``KeyError`` without it."""
         described["strides"]
         return super().read_cai(described)
 
 
 @fault("cai.optional-keys", bugs="strides-11")
 class NoneIsNoTuple(Importer):
-    """The reader takes strides that are there for a tuple, without a look."""
+    """Requires a tuple in the key ``strides`` and fails on ``None``."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """``TypeError`` for ``None``."""
         tuple(described.get("strides", ()))
         return super().read_cai(described)
 
 
 @fault("cai.optional-keys", bugs="strides-07")
 class NoStridesMeansColumnMajor(Importer):
-    """The reader puts the columns of an array without strides where its rows are."""
+    """Reads an array without strides in column-major order."""
 
     def cai_strides(self, interface: cai.ArrayInterface, dtype: DType) -> tuple[int, ...]:
-        """Column-major where nothing is said."""
         if interface.strides is not None:
             return interface.strides
         return tuple(s * dtype.itemsize for s in reversed(c_strides(interface.shape[::-1])))
@@ -182,20 +170,18 @@ class NoStridesMeansColumnMajor(Importer):
 
 @fault("cai.optional-keys", "cai.versions", bugs="stream-07 stream-10")
 class StreamKeyRequired(Importer):
-    """The reader asks for the stream whatever the version is, though it may be left out and older ones have none."""
+    """Requires the key ``stream``, which is optional and absent from older versions."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """``KeyError`` without it."""
         described["stream"]
         return super().read_cai(described)
 
 
 @fault("cai.versions")
 class LaterVersionsCopied(Importer):
-    """The reader sends a version that it does not know down a slow path, which ends in a copy."""
+    """Copies arrays of interface versions that it does not know."""
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
-        """That of a packed array's copy."""
         if interface.version <= cai.NEWEST_VERSION:
             return interface.address
         nbytes = prod(interface.shape) * self.cai_dtype(interface).itemsize
@@ -206,10 +192,9 @@ class LaterVersionsCopied(Importer):
 
 @fault("cai.versions")
 class ThisVersionOnly(Importer):
-    """The reader refuses every version but its own."""
+    """Refuses every interface version except its own."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """``ValueError`` for others."""
         if described["version"] != cai.NEWEST_VERSION:
             raise ValueError(f"version {described['version']} is not supported")
         return super().read_cai(described)
@@ -217,20 +202,18 @@ class ThisVersionOnly(Importer):
 
 @fault("cai.unknown-keys")
 class OffsetKeyRead(Importer):
-    """The reader adds an ``offset`` that the interface does not have."""
+    """Adds the value of a key ``offset``, which the interface does not have, to the address."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """The address moves."""
         address, readonly = described["data"]
         return super().read_cai({**described, "data": (address + described.get("offset", 0), readonly)})
 
 
 @fault("cai.unknown-keys")
 class UnknownKeysRefused(Importer):
-    """The reader refuses a dictionary with more keys than it knows."""
+    """Refuses a dictionary with unknown keys."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """``ValueError`` for what is left over."""
         unknown = set(described) - {*cai.REQUIRED, "strides", "descr", "mask", "stream"}
         if unknown:
             raise ValueError(f"unknown keys: {unknown}")
@@ -239,26 +222,25 @@ class UnknownKeysRefused(Importer):
 
 @fault("cai.mask")
 class MaskDropped(Importer):
-    """The reader overlooks the mask."""
+    """Ignores the mask."""
 
     def check_mask(self, interface: cai.ArrayInterface) -> None:
-        """No refusal."""
+        """Skip the refusal."""
 
 
 class _WithoutMask(Imported):
     mask = False
-    """As ``numpy.ma.nomask`` is."""
+    """Like ``numpy.ma.nomask``."""
 
 
 @fault("cai.mask")
 class MaskBecomesNoMask(Importer):
-    """The reader makes a masked array, whose mask hides nothing."""
+    """Imports a masked array with a mask that hides nothing."""
 
     def check_mask(self, interface: cai.ArrayInterface) -> None:
-        """No refusal."""
+        """Skip the refusal."""
 
     def take_cai(self, source: Any) -> Imported:
-        """With a mask in name."""
         taken = super().take_cai(source)
         taken.__class__ = _WithoutMask
         return taken
@@ -266,10 +248,9 @@ class MaskBecomesNoMask(Importer):
 
 @fault("cai.owner-held", bugs="lifetime-05 lifetime-07 lifetime-10")
 class OwnerForgotten(Importer):
-    """The import does not hold the exporter."""
+    """Holds no reference to the exporter."""
 
     def take_cai(self, source: Any) -> Imported:
-        """Import, then let go."""
         taken = super().take_cai(source)
         taken.holder = None
         return taken
@@ -277,19 +258,17 @@ class OwnerForgotten(Importer):
 
 @fault("cai.malformed")
 class MissingTypeIsDouble(Importer):
-    """The reader takes a missing typestr for float64, as ``numpy.dtype(None)`` is."""
+    """Reads a missing typestr as float64, as ``numpy.dtype(None)`` does."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """A default where there is none."""
         return super().read_cai({"typestr": f"{NATIVE_ORDER}f8", **described})
 
 
 @fault("cai.malformed")
 class NegativeExtentsTaken(Importer):
-    """The reader takes a shape as it comes, negative extents too."""
+    """Accepts negative extents."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """Judges all but the shape."""
         shape = described["shape"]
         interface = super().read_cai({**described, "shape": tuple(abs(int(extent)) for extent in shape)})
         return cai.ArrayInterface(**{**vars(interface), "shape": tuple(int(extent) for extent in shape)})
@@ -297,20 +276,19 @@ class NegativeExtentsTaken(Importer):
 
 @fault("cai.garbage-address", bugs="device-07")
 class AddressUnchecked(Importer):
-    """The reader takes any number for an address."""
+    """Accepts any number as an address."""
 
     def check_address(self, interface: cai.ArrayInterface) -> None:
-        """No refusal."""
+        """Skip the check."""
 
 
 @fault("cai.owner-held", bugs="lifetime-05 lifetime-15")
 class NewestOwnerHeld(Importer):
-    """The reader holds the exporter of the newest import, not each import its own."""
+    """Holds a reference to the exporter of the latest import only."""
 
     newest: ClassVar[Any] = None
 
     def take_cai(self, source: Any) -> Imported:
-        """Import, and let the last one's exporter go."""
         taken = super().take_cai(source)
         type(self).newest, taken.holder = source, None
         return taken
@@ -318,9 +296,8 @@ class NewestOwnerHeld(Importer):
 
 @fault("cai.garbage-address", bugs="device-07")
 class AddressJudgedByItsLooks(Importer):
-    """The reader takes any number that could be an address of a user's, without asking the driver."""
+    """Accepts any number in the range of user addresses, without asking the driver."""
 
     def check_address(self, interface: cai.ArrayInterface) -> None:
-        """Neither in the first page, nor beyond a user's half of the address space."""
         if 0 not in interface.shape and not 1 << 12 <= interface.address < 1 << 47:
             raise ValueError(f"{interface.address:#x} does not look like an address")

@@ -1,4 +1,4 @@
-"""Faults of the capsule: names, destructors, and who owns the struct."""
+"""Faults of the capsule: its name, its destructor, and the ownership of the struct."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ OTHER_NAME = b"dl_tensor"
 
 @fault("capsule.name")
 class OtherName(Exporter):
-    """The capsule has a name that no consumer looks for."""
+    """Names the capsule ``dl_tensor``, which no consumer looks for."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """Renamed at once."""
         made = super().export(fields, owner)
         capsule.rename(made, OTHER_NAME)
         return made
@@ -40,14 +39,13 @@ class OtherName(Exporter):
 
 @fault("capsule.name", bugs="capsule-09")
 class NameGoesWithTheArray(Exporter):
-    """The capsule's name lies in the array's own memory and is overwritten when the array goes."""
+    """Stores the capsule's name in the array's memory, so that the name is overwritten when the array dies."""
 
     _names: ClassVar[list[Any]] = []
-    """Kept: what is overwritten can still be read."""
+    """Kept alive, so that the overwritten names can still be read."""
     _lent: tuple[Managed, Any] | None = None
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule whose name and struct are the array's."""
         managed, name = Managed(fields, None), ctypes.create_string_buffer(fields.name)
         self.log.exports.append(managed)
         self._names.append(name)
@@ -65,19 +63,17 @@ class NameGoesWithTheArray(Exporter):
 
 @fault("capsule.name")
 class CapsuleInATuple(Exporter):
-    """``__dlpack__`` answers a tuple, of the capsule and the device."""
+    """Returns a tuple of capsule and device from ``__dlpack__``."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """No capsule."""
         return super().export(fields, owner), fields.device
 
 
 @fault("capsule.unconsumed", "capsule.many-exports", "capsule.exception-in-flight", bugs="lifetime-06 capsule-26")
 class NoDestructor(Exporter):
-    """A capsule that nobody consumes leaks what it holds."""
+    """Leaks the struct of a capsule that is never consumed."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """Without destructor."""
         made = super().export(fields, owner)
         capsule.set_destructor(made, 0)
         return made
@@ -85,11 +81,11 @@ class NoDestructor(Exporter):
 
 @fault("capsule.unconsumed", bugs="lifetime-15")
 class OwnerNotHeld(Exporter):
-    """The struct holds nothing: the memory goes with the array, whatever else lives."""
+    """Holds no reference to the array in the struct, so that the memory is freed with the array."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With nobody as owner, and no copy of the record either."""
         managed = Managed(fields, None)
+        # The log keeps a struct alive that a check counts the deleter calls of.
         if fields.deleter is Deleter.NATIVE:
             self.log.exports.append(managed)
         return managed.capsule()
@@ -97,12 +93,12 @@ class OwnerNotHeld(Exporter):
 
 @fault("capsule.many-exports")
 class OneStructForAll(Exporter):
-    """Every export of the same memory hands out the same struct again."""
+    """Returns the same struct for every export of the same memory."""
 
     shared: ClassVar[dict[int, Managed]] = {}
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """The first one's struct; the exporters that only lend memory to the check are left alone."""
+        # Exporters with a native deleter only lend memory to the check; they stay flawless.
         if fields.deleter is Deleter.NATIVE:
             return super().export(fields, owner)
         return self.shared.setdefault(fields.data, Managed(fields, owner)).capsule()
@@ -121,11 +117,11 @@ _BLIND = capsule.DESTRUCTOR(_destroy_whatever_the_name)
 
 @fault("capsule.used-is-inert", bugs="lifetime-02")
 class DestructorIgnoresTheName(Exporter):
-    """The capsule releases the struct when it dies, though a consumer has taken it over."""
+    """Releases the struct when the capsule dies, although a consumer has taken it over."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With a destructor that looks at nothing; the exporters that only lend memory to the check are left alone."""
         made = super().export(fields, owner)
+        # Exporters with a native deleter only lend memory to the check; they stay flawless.
         if fields.deleter is not Deleter.NATIVE:
             capsule.set_destructor(made, ctypes.cast(_BLIND, ctypes.c_void_p).value or 0)
         return made
@@ -141,11 +137,11 @@ _OLD = capsule.DESTRUCTOR(_destroy_by_the_old_name)
 
 @fault("capsule.used-is-inert", bugs="lifetime-02")
 class DestructorKnowsTheOldName(Exporter):
-    """The capsule's destructor has not heard of versioned structs: only ``used_dltensor`` keeps it from releasing."""
+    """Releases versioned structs that a consumer has taken over, because its destructor only knows ``used_dltensor``."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With that destructor; the exporters that only lend memory to the check are left alone."""
         made = super().export(fields, owner)
+        # Exporters with a native deleter only lend memory to the check; they stay flawless.
         if fields.deleter is not Deleter.NATIVE:
             capsule.set_destructor(made, ctypes.cast(_OLD, ctypes.c_void_p).value or 0)
         return made
@@ -153,19 +149,17 @@ class DestructorKnowsTheOldName(Exporter):
 
 @fault("capsule.used-is-inert", bugs="lifetime-04")
 class DeleterReleasesNothing(Exporter):
-    """The deleter can be called, and what the struct holds stays held."""
+    """Has a deleter that releases nothing."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """With a deleter that knows no owner."""
         return replace(super().fields(version, copied=copied), deleter=Deleter.NATIVE)
 
 
 @fault("capsule.exception-in-flight")
 class DestructorClearsErrors(Exporter):
-    """The destructor clears whatever error there is, as if it could only be its own."""
+    """Clears the current exception in the capsule's destructor."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule that nobody holds back, with a destructor in C."""
         managed = Managed(fields, owner)
         self.log.exports.append(managed)
         clear = ctypes.cast(ctypes.pythonapi.PyErr_Clear, ctypes.c_void_p).value
@@ -174,10 +168,9 @@ class DestructorClearsErrors(Exporter):
 
 @fault("capsule.exception-in-flight")
 class DestructorLosesExceptions(Exporter):
-    """The destructor runs Python code without saving the exception that is in flight."""
+    """Runs Python code in the capsule's destructor without saving the current exception."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule that nobody holds back until the exception has passed."""
         managed = Managed(fields, owner)
         self.log.exports.append(managed)
         return capsule.new(managed.address, fields.name, DESTRUCTOR_ADDRESS)
@@ -185,47 +178,43 @@ class DestructorLosesExceptions(Exporter):
 
 @fault("capsule.renamed", "capsule.dies-before-the-view", bugs="lifetime-02")
 class NotMarkedAsUsed(Importer):
-    """The importer takes the struct and leaves the capsule as it was, which then releases it too."""
+    """Takes the struct over without renaming the capsule, so that the capsule releases it too."""
 
     def rename(self, offered: Any, name: bytes) -> None:
-        """Nothing."""
+        """Leave the name unchanged."""
 
 
 @fault("capsule.renamed")
 class OneNameForUsed(Importer):
-    """The importer marks every capsule by the name that belongs to the older struct."""
+    """Renames every consumed capsule to ``used_dltensor``, also versioned ones."""
 
     def rename(self, offered: Any, name: bytes) -> None:
-        """``used_dltensor``, whatever is inside."""
         capsule.rename(offered, USED_LEGACY)
 
 
 @fault("capsule.dies-before-the-view", bugs="lifetime-03")
 class LegacyStructsNeverReleased(Importer):
-    """The importer calls the deleter of versioned structs, and forgets that of the older ones."""
+    """Calls the deleter of versioned structs only."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Only where there is a version."""
         if tensor.version is not None:
             super().call_deleter(tensor)
 
 
 @fault("capsule.second-import", bugs="capsule-05")
 class NameNotChecked(Importer):
-    """A capsule is imported whatever its name says."""
+    """Imports a capsule that was consumed before."""
 
     def check_name(self, offered: Any) -> bytes:
-        """As if it were fresh."""
         name = capsule.name(offered)
         return {USED_LEGACY: LEGACY, USED_VERSIONED: VERSIONED}.get(name, name)
 
 
 @fault("capsule.second-import", "capsule.race", bugs="capsule-10")
 class RefusalReleasesTheStruct(Importer):
-    """A capsule that is used already is refused, and on the way out its struct is released: it is another import's."""
+    """Refuses a consumed capsule, but calls the deleter of its struct, which another import owns."""
 
     def check_name(self, offered: Any) -> bytes:
-        """With a deleter call too many."""
         try:
             return super().check_name(offered)
         except BufferError:
@@ -235,20 +224,18 @@ class RefusalReleasesTheStruct(Importer):
 
 @fault("capsule.second-import")
 class UsedCapsuleIsADefect(Importer):
-    """A capsule that is used already ends in an assertion, which is not meant for users."""
+    """Refuses a consumed capsule with ``AssertionError``."""
 
     def check_name(self, offered: Any) -> bytes:
-        """``AssertionError``."""
         assert capsule.name(offered) in (LEGACY, VERSIONED), "unexpected capsule"
         return super().check_name(offered)
 
 
 @fault("capsule.struct-untouched")
 class DeleterTakenOut(Importer):
-    """The importer moves the deleter out of the producer's struct, as from an object of its own."""
+    """Sets the deleter in the producer's struct to NULL after it has copied the pointer."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """NULL is left behind; the import still calls it."""
         taken = super().read_tensor(tensor)
         kind = DLManagedTensor if tensor.version is None else DLManagedTensorVersioned
         kind.from_address(tensor.address).deleter = None
@@ -257,10 +244,9 @@ class DeleterTakenOut(Importer):
 
 @fault("capsule.struct-untouched", bugs="capsule-01")
 class StridesScaledInPlace(Importer):
-    """The importer turns the strides into bytes in the producer's own struct."""
+    """Converts the strides to bytes in the producer's own struct."""
 
     def dl_strides(self, tensor: Tensor) -> tuple[int, ...]:
-        """Right, but written back."""
         kind = DLManagedTensor if tensor.version is None else DLManagedTensorVersioned
         struct: Any = kind.from_address(tensor.address)
         values = (ctypes.c_int64 * len(tensor.shape)).from_address(struct.dl_tensor.strides)
@@ -271,27 +257,24 @@ class StridesScaledInPlace(Importer):
 
 @fault("capsule.race")
 class MarkedTooLate(Importer):
-    """Between the look at the name and its change another thread can get in."""
+    """Checks the name and renames the capsule in two steps, between which another thread can import it."""
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Look, wait, and believe what was seen."""
         self._seen = super().check_name(offered)
         time.sleep(0.01)
         return super().take_capsule(offered)
 
     def check_name(self, offered: Any) -> bytes:
-        """What was seen before the wait."""
         return self._seen
 
 
 @fault("capsule.race")
 class BothGiveUp(Importer):
-    """An import that finds another one under way gives back what it has got and leaves the capsule to that one."""
+    """Gives its import back when it detects a concurrent one, so that both imports can fail."""
 
     under_way: ClassVar[list[Any]] = []
 
     def take_capsule(self, offered: Any) -> Imported:
-        """The other one does the same."""
         self.under_way.append(offered)
         try:
             time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Faults in a capture: calls that break it, work that does not get into it, memory that a replay does not see."""
+"""Faults in a stream capture: calls that invalidate it, work that it misses, and memory that a replay does not use."""
 
 from __future__ import annotations
 
@@ -21,53 +21,47 @@ from . import fault
 
 @fault("capture.same-stream", "capture.pipeline", "capture.one-side")
 class SynchronizesItsStream(Importer):
-    """The host waits for the importer's own stream before the import is used."""
+    """Synchronizes its own stream before it uses an import."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """After the wait."""
         self.memory.streams().synchronize(self.work_stream)
         return super().dl_address(tensor)
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
-        """After the wait."""
         self.memory.streams().synchronize(self.work_stream)
         return super().cai_address(interface)
 
 
 @fault("capture.pipeline", "capture.one-side")
 class SynchronizesThePublishedStream(Importer):
-    """The host waits for the stream that the dictionary names, which is a choice that only fails in a capture."""
+    """Blocks the host until the published stream is done, which fails only in a capture."""
 
     def follow(self, published: int | None) -> None:
-        """Here and now."""
         if published is not None:
             self.memory.streams().synchronize(published)
 
 
 @fault("capture.blocking", bugs="capture-04")
 class SynchronizesTheDevice(Importer):
-    """Before an import is used the host waits for the whole device."""
+    """Synchronizes the whole device before it uses an import."""
 
     def follow(self, published: int | None) -> None:
-        """For everything."""
         self.memory.streams().synchronize_device()
 
 
 @fault("capture.pipeline", bugs="capture-02")
 class AsksForTheLegacyStream(Importer):
-    """``__dlpack__`` is told the legacy default stream, which then has to wait for the captured one."""
+    """Requests the legacy default stream, which then must wait for the captured stream."""
 
     def stream(self) -> int | None:
-        """Always 1."""
         return LEGACY
 
 
 @fault("capture.blocking")
 class UsesTheLegacyStream(Importer):
-    """Every import of a dictionary is ordered with the legacy default stream, too."""
+    """Also orders every import by the array interface after the legacy default stream."""
 
     def follow(self, published: int | None) -> None:
-        """Both ways."""
         super().follow(published)
         if self.work_stream != LEGACY:
             self.memory.streams().wait(self.work_stream, LEGACY)
@@ -75,21 +69,20 @@ class UsesTheLegacyStream(Importer):
 
 @fault("capture.one-side")
 class IgnoresTheCapturedWrite(Importer):
-    """The stream that the dictionary names is not waited for, so that the read does not get into its capture."""
+    """Does not wait for the published stream, so that the read is not part of its capture."""
 
     def follow(self, published: int | None) -> None:
-        """Nobody."""
+        """Skip the wait."""
 
     def hold_back(self, taken: Imported) -> None:
-        """Nobody, either."""
+        """Skip the wait."""
 
 
 @fault("capture.same-stream", "capture.replay", "capture.pipeline")
 class ReadsOnAnotherStream(Importer):
-    """The copy is queued on a stream of the importer's own, which nobody captures."""
+    """Queues the copy on a stream of its own that is not captured."""
 
     def copy(self, into: int, taken: Imported) -> None:
-        """At once."""
         self._elsewhere = WorkStream(self.memory.streams())
         nbytes = taken.view.size * taken.dtype.itemsize
         self.memory.streams().copy(into, taken.address, nbytes, self._elsewhere.handle)
@@ -97,10 +90,9 @@ class ReadsOnAnotherStream(Importer):
 
 @fault("capture.same-stream", "capture.replay")
 class LeavesAStreamUnjoined(Importer):
-    """The copy is queued on a helper stream that comes after the importer's own, but not the other way round."""
+    """Queues the copy on a helper stream that it never joins back to its own stream."""
 
     def copy(self, into: int, taken: Imported) -> None:
-        """Beside the importer's stream."""
         streams = self.memory.streams()
         self._helper = WorkStream(streams)
         streams.wait(self._helper.handle, self.work_stream)
@@ -109,14 +101,12 @@ class LeavesAStreamUnjoined(Importer):
 
 @fault("capture.same-stream", "capture.one-side", "capture.replay")
 class KeepsATemporary(Importer):
-    """An import is a copy, made when it is taken: a replay reads what was there then."""
+    """Copies at the import, so that a replay reads old elements."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """The copy's."""
         return self._copied(super().dl_address(tensor), prod(tensor.shape) * self.dl_dtype(tensor).itemsize)
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
-        """The copy's."""
         nbytes = prod(interface.shape) * self.cai_dtype(interface).itemsize
         return self._copied(super().cai_address(interface), nbytes)
 
@@ -128,12 +118,11 @@ class KeepsATemporary(Importer):
 
 @fault("capture.same-stream")
 class CannotWorkAfterACapture(Importer):
-    """A stream that was once captured is never worked on again."""
+    """Refuses to work on a stream after that stream's first capture."""
 
     _spoilt: ClassVar[set[int]] = set()
 
     def check_device(self, device: Any) -> None:
-        """Refuse what has been captured."""
         super().check_device(device)
         if self.memory.streams().capturing(self.work_stream) is not Capturing.NO:
             self._spoilt.add(self.work_stream)
@@ -143,10 +132,9 @@ class CannotWorkAfterACapture(Importer):
 
 @fault("capture.same-stream", "capture.one-side")
 class WaitsForAnEventFromOutside(Exporter):
-    """``__dlpack__`` makes the consumer wait for a stream that nobody captures."""
+    """Makes the consumer's stream wait for a stream that is not captured."""
 
     def order(self, stream: int | None) -> None:
-        """For a new one, on which there is nothing to wait for."""
         super().order(stream)
         self._outside = WorkStream(self.memory.streams())
         if stream is not None and stream != -1:
@@ -155,14 +143,12 @@ class WaitsForAnEventFromOutside(Exporter):
 
 @fault("capture.same-stream", "capture.replay")
 class ExportsATemporary(Exporter):
-    """What is exported is a copy, made at once on the host: a replay reads what was there then."""
+    """Exports a copy that it makes on the host, so that a replay reads old elements."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Of the copy."""
         return replace(super().fields(version, copied=copied), data=self._temporary())
 
     def cai_address(self) -> int:
-        """Of the copy."""
         return self._temporary()
 
     def _temporary(self) -> int:
@@ -173,29 +159,26 @@ class ExportsATemporary(Exporter):
 
 @fault("capture.export-stream", bugs="capture-02")
 class SynchronizesForMinusOne(Exporter):
-    """``stream=-1`` still makes the host wait for the stream that was written on."""
+    """Synchronizes the writer's stream on the host for ``stream=-1``."""
 
     def order(self, stream: int | None) -> None:
-        """Whatever was asked."""
         if self.writer is not None:
             self.memory.streams().synchronize(self.writer.handle)
 
 
 @fault("capture.export-stream")
 class TakesMinusOneForTheLegacyStream(Exporter):
-    """``stream=-1`` makes the legacy default stream wait, as ``None`` does."""
+    """Makes the legacy default stream wait for ``stream=-1``."""
 
     def order(self, stream: int | None) -> None:
-        """-1 for 1."""
         super().order(LEGACY if stream == -1 else stream)
 
 
 @fault("capture.export-stream")
 class AllocatesWhenItExports(Exporter):
-    """Every export makes a call like an allocation, which breaks captures that are not relaxed."""
+    """Allocates memory at every export, which invalidates a capture that is not relaxed."""
 
     def order(self, stream: int | None) -> None:
-        """After the call."""
         _unsafe_call(self.memory.streams())
         super().order(stream)
 
@@ -208,7 +191,7 @@ def _unsafe_call(streams: Streams) -> None:
 
 
 class _SynchronizingOwner:
-    """Waits for the device when nobody needs it any more."""
+    """Synchronizes the device when it dies."""
 
     def __init__(self, streams: Streams, owner: Any) -> None:
         self._streams = streams
@@ -220,19 +203,17 @@ class _SynchronizingOwner:
 
 @fault("capture.drop", bugs="capture-04 capture-01")
 class SynchronizesInTheDeleter(Exporter):
-    """The deleter waits for the whole device before it lets go of the memory."""
+    """Synchronizes the whole device in the deleter."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With an owner that waits."""
         return super().export(fields, _SynchronizingOwner(self.memory.streams(), owner))
 
 
 @fault("capture.drop", bugs="capture-04")
 class SynchronizesBeforeTheDeleter(Importer):
-    """An import that is dropped waits for the whole device before it calls the deleter."""
+    """Synchronizes the whole device before it calls the deleter."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """After the wait."""
         try:
             self.memory.streams().synchronize_device()
         finally:
@@ -240,76 +221,71 @@ class SynchronizesBeforeTheDeleter(Importer):
 
 
 class _SynchronizingTable(Table):
-    """Each of its functions waits for the device."""
+    """A table whose export function synchronizes the device."""
 
     def from_py(self, thing: int, out: Any) -> int:
-        """After the wait."""
         self.memory.streams().synchronize_device()
         return super().from_py(thing, out)
 
 
 @fault("capture.exchange-api")
 class SynchronizesInTheTable(Exporter):
-    """The table's function that exports waits for the whole device, though its name ends in ``no_sync``."""
+    """Synchronizes the whole device in the table's export function, whose name ends in ``no_sync``."""
 
     table_class = _SynchronizingTable
 
 
 class _AskingTable(Table):
-    """Looks whether the current stream is idle before it names it."""
+    """A table that queries the current stream before it returns it."""
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """After a question that CUDA forbids in a capture."""
         self.memory.streams().done(current())
         return super().current_stream(device_type, device_id, out)
 
 
 @fault("capture.exchange-api", bugs="capture-04")
 class AsksTheCurrentStream(Exporter):
-    """``current_work_stream`` asks the driver about the stream before it names it."""
+    """Queries the current stream in ``current_work_stream``, which CUDA forbids in a capture."""
 
     table_class = _AskingTable
 
 
 class _AllocatingTable(Table):
-    """Makes a call like an allocation before it wraps a struct."""
+    """A table that allocates before it wraps a struct."""
 
     def to_py(self, address: int, out: Any) -> int:
-        """After the call."""
         _unsafe_call(self.memory.streams())
         return super().to_py(address, out)
 
 
 @fault("capture.exchange-api", bugs="capture-06")
 class AllocatesInTheTable(Exporter):
-    """The table's function that imports allocates, which captures that are not relaxed forbid."""
+    """Allocates in the table's import function, which a capture that is not relaxed forbids."""
 
     table_class = _AllocatingTable
 
 
 class _DefaultStreamTable(Table):
-    """Knows no current stream."""
+    """A table that always returns NULL as the current stream."""
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """Always NULL."""
         out[0] = None
         return 0
 
 
 @fault("capture.current-stream", bugs="stream-28")
 class AnswersTheDefaultStream(Exporter):
-    """``current_work_stream`` answers the default stream, whichever is current."""
+    """Returns the default stream from ``current_work_stream``, whichever stream is current."""
 
     table_class = _DefaultStreamTable
 
 
 class _RememberingTable(Table):
-    """Asks for the current stream once."""
+    """A table that looks the current stream up once."""
 
     _first: int | None = None
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """What was current then."""
         if self._first is None:
             self._first = current()
         out[0] = self._first
@@ -318,6 +294,6 @@ class _RememberingTable(Table):
 
 @fault("capture.current-stream", bugs="stream-02")
 class RemembersItsFirstStream(Exporter):
-    """``current_work_stream`` answers for ever what was current at its first call."""
+    """Returns the stream that was current at the first call from every ``current_work_stream``."""
 
     table_class = _RememberingTable

@@ -1,4 +1,4 @@
-"""Faults of threads without a context: what is left undone there."""
+"""Faults in threads in which no CUDA context is current."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from . import fault
 
 @fault("context.fresh-thread", bugs="context-03")
 class ZerosInAFreshThread(Importer):
-    """In a thread that is not the main one the import shows memory of its own, full of zeros."""
+    """Returns an import with memory of its own, full of zeros, in every thread except the main thread."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Elsewhere in a foreign thread."""
         return self._address(tensor.element0)
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
-        """Elsewhere in a foreign thread."""
         return self._address(interface.address)
 
     def _address(self, right: int) -> int:
@@ -34,10 +32,9 @@ class ZerosInAFreshThread(Importer):
 
 @fault("context.fresh-thread", bugs="context-03")
 class NoContextInAFreshThread(Exporter):
-    """In a thread that is not the main one nothing is exported: the context is only current there."""
+    """Raises ``RuntimeError`` for every export outside the main thread, because no context is current there."""
 
     def check_pending(self) -> None:
-        """``RuntimeError`` in a foreign thread."""
         super().check_pending()
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("no context is current in this thread")

@@ -1,4 +1,4 @@
-"""Faults of the family ``current``: a stream that is current in the wrong thread, or on the wrong GPU."""
+"""Faults of the family ``current``: the current stream of the wrong thread or of the wrong GPU."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from . import fault
 
 
 class _OfTheProcess(Current):
-    """One number for all threads."""
+    """One current stream for all threads."""
 
     def __init__(self) -> None:
         self._handle = LEGACY
 
     @property
     def handle(self) -> int:
-        """The stream that any thread has chosen."""
         return self._handle
 
     @handle.setter
@@ -31,7 +30,7 @@ class _OfTheProcess(Current):
 
 
 class _Inherited(Current):
-    """A thread that has chosen nothing has what another thread has chosen last."""
+    """A current stream that a thread without a choice of its own takes from the thread that chose last."""
 
     def __init__(self) -> None:
         self._own = threading.local()
@@ -39,7 +38,6 @@ class _Inherited(Current):
 
     @property
     def handle(self) -> int:
-        """Its own, else the last."""
         own: int | None = getattr(self._own, "handle", None)
         return self._last if own is None else own
 
@@ -49,11 +47,10 @@ class _Inherited(Current):
 
 
 class _ForgetsChoices(Current):
-    """Behind a block the default stream is current."""
+    """A current stream that becomes the default stream at the end of each ``with`` block."""
 
     @contextmanager
     def using(self, handle: int) -> Iterator[None]:
-        """Not what was chosen before."""
         self.handle = handle
         try:
             yield
@@ -63,40 +60,38 @@ class _ForgetsChoices(Current):
 
 @fault("current.per-thread", "current.chosen", bugs="current-01")
 class OneStreamForAllThreads(Importer):
-    """The stream that one thread makes current is current in all threads."""
+    """Makes a stream current in all threads when one thread makes it current."""
 
     current_class = _OfTheProcess
 
 
 @fault("current.per-thread", "current.chosen", bugs="current-01")
 class ThreadsInheritTheStream(Importer):
-    """A thread that has made no stream current works on the one that another thread has chosen last."""
+    """Gives a thread that has chosen no stream the stream that another thread chose last."""
 
     current_class = _Inherited
 
 
 @fault("current.chosen")
 class BlocksEndChoices(Importer):
-    """A block leaves the default stream current, though another one had been chosen."""
+    """Makes the default stream current at the end of a ``with`` block, although another stream was current before it."""
 
     current_class = _ForgetsChoices
 
 
 class _First(WorkStream):
-    """The GPU of the first event is that of all."""
+    """A stream whose events always belong to the GPU of the first event."""
 
     first: ClassVar[dict[int, int]] = {}
 
     def recorded_on(self, current_gpu: int) -> int:
-        """As at the first time."""
         return self.first.setdefault(self.handle, super().recorded_on(current_gpu))
 
 
 class _FirstGpu(WorkStream):
-    """Events are of GPU 0, and no other GPU takes one."""
+    """A stream whose events belong to GPU 0, so that recording on another GPU raises."""
 
     def recorded_on(self, current_gpu: int) -> int:
-        """An exception where another one is current."""
         if super().recorded_on(current_gpu):
             raise RuntimeError("an event of one context is recorded on a stream of another")
         return 0
@@ -104,13 +99,13 @@ class _FirstGpu(WorkStream):
 
 @fault("current.default-of-each-gpu", bugs="current-02")
 class DefaultsRememberTheirGpu(Exporter):
-    """The object for the default stream stands for that of the GPU which was current at its first use."""
+    """Binds the object of the default stream to the GPU that was current at its first use."""
 
     stream_class = _First
 
 
 @fault("current.default-of-each-gpu", bugs="current-02")
 class DefaultsOfTheFirstGpu(Exporter):
-    """The object for the default stream raises while another GPU than the first is current."""
+    """Raises when it uses the default stream while a GPU other than the first is current."""
 
     stream_class = _FirstGpu

@@ -1,4 +1,4 @@
-"""Faults of place: devices that are told wrongly, or not as numbers, or lost on the way."""
+"""Faults of devices: a device is reported wrongly, in a wrong form, or lost during the exchange."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import fault
 
 @fault("device.reported", bugs="device-05")
 class DeviceObjectForANumber(Exporter):
-    """``__dlpack_device__`` answers with an object of the library's own where a number belongs."""
+    """Returns an object of its own class in place of the device number from ``__dlpack_device__``."""
 
     def __dlpack_device__(self) -> Any:
         kind, number = super().__dlpack_device__()
@@ -24,7 +24,7 @@ class DeviceObjectForANumber(Exporter):
 
 
 class _Ordinal:
-    """A device that knows its number but is none."""
+    """A device that holds its number but is not an integer."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,61 +32,54 @@ class _Ordinal:
 
 @fault("device.reported", "device.reported-empty", bugs="device-20 device-23 device-25")
 class CapsuleNamesAnotherDevice(Exporter):
-    """The capsule says pinned memory, whatever ``__dlpack_device__`` says."""
+    """Writes pinned memory into the capsule, whatever ``__dlpack_device__`` returns."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """With a device of its own."""
         return replace(super().fields(version, copied=copied), device=(DLDeviceType.CUDA_HOST, 0))
 
 
 @fault("device.reported", bugs="device-25")
 class BothNameAnotherDevice(Exporter):
-    """Capsule and ``__dlpack_device__`` agree on managed memory, which it is not."""
+    """Reports managed memory in the capsule and in ``__dlpack_device__`` for memory that is not managed."""
 
     def device(self) -> tuple[int, int]:
-        """Managed."""
         return DLDeviceType.CUDA_MANAGED, 0
 
 
 @fault("device.reported", bugs="device-21")
 class OneTypeLivesElsewhere(Exporter):
-    """Arrays of int32 are said to lie on the device with the number 1."""
+    """Reports device number 1 for arrays of int32."""
 
     def device(self) -> tuple[int, int]:
-        """Wrong for one element type only."""
         kind, number = super().device()
         return (kind, 1) if self.dtype.name == "int32" else (kind, number)
 
 
 @fault("device.reported", bugs="device-07")
 class HostMemoryCalledDevice(Exporter):
-    """Whatever is exported is said to be memory of the device, host memory too."""
+    """Reports CUDA device memory for every export, including host memory."""
 
     def device(self) -> tuple[int, int]:
-        """Always CUDA."""
         return DLDeviceType.CUDA, 0
 
 
 @fault("device.reported-empty", bugs="device-02")
 class EmptyHasNoDevice(Exporter):
-    """The device is found from the address, so an array without elements has device -1."""
+    """Finds the device from the address, and so reports device -1 for an array without elements."""
 
     def device(self) -> tuple[int, int]:
-        """Wrong without an address."""
         kind, number = super().device()
         return (kind, number if self.view.size else -1)
 
 
 @fault("device.kept", bugs="device-02 device-06 device-19 device-21")
 class ImportTellsAnotherDevice(Importer):
-    """The import says that it lies on another device than the array it was made of."""
+    """Reports another device for the import than the producer's array is on."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Moved in name."""
         return _moved(super().read_tensor(tensor))
 
     def take_cai(self, source: Any) -> Imported:
-        """Moved in name."""
         return _moved(super().take_cai(source))
 
 
@@ -97,14 +90,12 @@ def _moved(taken: Imported) -> Imported:
 
 @fault("device.kept", bugs="device-02")
 class EmptyImportsLieOnTheHost(Importer):
-    """The importer asks the driver about the address, which an array without elements has not: such imports are the host's."""
+    """Asks the driver about the address to find the device, and so places imports without elements on the host."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """By the capsule."""
         return self._placed(super().read_tensor(tensor))
 
     def take_cai(self, source: Any) -> Imported:
-        """By the dictionary."""
         return self._placed(super().take_cai(source))
 
     def _placed(self, taken: Imported) -> Imported:
@@ -115,10 +106,9 @@ class EmptyImportsLieOnTheHost(Importer):
 
 @fault("device.kept", bugs="capsule-08")
 class ImportForgetsItsDevice(Importer):
-    """The device is read through something that went with the capsule: asking the import for it raises."""
+    """Reads the device from the capsule after it is consumed, and so raises when the import's device is requested."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Without a device."""
         taken = super().read_tensor(tensor)
         del taken.device
         return taken
@@ -126,20 +116,18 @@ class ImportForgetsItsDevice(Importer):
 
 @fault("device.kept", bugs="device-21 device-06")
 class IntegersComeToTheHost(Importer):
-    """Arrays of int32 are copied to the host on the way in, as if they could only be somebody's shape."""
+    """Copies imported arrays of int32 to the host, as if they could only be shapes."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """By the capsule."""
         taken = super().read_tensor(tensor)
         return self.moved(taken, HostMemory()) if taken.dtype.name == "int32" else taken
 
 
 @fault("device.memory-kind", bugs="device-29 device-28")
 class KindsLookedUp(Importer):
-    """The importer looks the device type up in a table that has neither pinned nor managed memory."""
+    """Raises ``KeyError`` for pinned and managed memory, because its table of device types lacks both."""
 
     def check_device(self, device: Any) -> None:
-        """``KeyError`` for what is not in it."""
         names = {DLDeviceType.CPU: "cpu", DLDeviceType.CUDA: "cuda"}
         names[device[0]]
         super().check_device(device)
@@ -147,10 +135,9 @@ class KindsLookedUp(Importer):
 
 @fault("device.memory-kind", bugs="device-07 device-29")
 class ForeignKindIsNotRead(Importer):
-    """Of memory of another kind than plain device memory only zeros come in."""
+    """Reads only zeros from pinned and managed memory."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Memory of its own for pinned and managed arrays."""
         return tensor.element0 if tensor.device == self.memory.device else self._zeros()
 
     def _zeros(self) -> int:

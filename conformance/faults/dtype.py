@@ -1,4 +1,4 @@
-"""Faults of meaning: other elements than were given, by name or by bytes."""
+"""Faults of element types: the consumer gets other elements than the producer gave, by type or by value."""
 
 from __future__ import annotations
 
@@ -18,24 +18,21 @@ from . import fault
 
 @fault("dtype.exchange", bugs="dtype-01")
 class BytesAsBooleans(Importer):
-    """The importer takes 8-bit unsigned integers for booleans."""
+    """Imports uint8 as bool."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """Bool for uint8."""
         found = super().dl_dtype(tensor)
         return dtype("bool") if found.name == "uint8" else found
 
 
 @fault("dtype.exchange", bugs="dtype-22")
 class UnsignedAsSigned(Importer):
-    """The importer takes unsigned integers for signed ones, in both protocols."""
+    """Imports unsigned integers as signed ones in both protocols."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """Signed for unsigned."""
         return _signed(super().dl_dtype(tensor))
 
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
-        """Signed for unsigned."""
         return _signed(super().cai_dtype(interface))
 
 
@@ -45,20 +42,18 @@ def _signed(kind: DType) -> DType:
 
 @fault("dtype.exchange", bugs="dtype-19")
 class BrainFloatsTakenForHalves(Importer):
-    """The importer takes every float of 16 bits for float16."""
+    """Imports every 16-bit float as float16."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """float16 for bfloat16."""
         found = super().dl_dtype(tensor)
         return dtype("float16") if found.name == "bfloat16" else found
 
 
 @fault("dtype.exchange")
 class NegativeZeroLost(Importer):
-    """The importer converts on the way, and float32's negative zero does not survive it."""
+    """Turns the negative zero of float32 into a positive one."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Import, then write a zero over a negative one."""
         taken = super().read_tensor(tensor)
         negative_zero = (0x80000000).to_bytes(4, sys.byteorder)
         if taken.dtype.name == "float32" and self.memory.read(taken.address, 4) == negative_zero:
@@ -68,10 +63,9 @@ class NegativeZeroLost(Importer):
 
 @fault("dtype.exchange", bugs="dtype-10")
 class BooleansCopied(Importer):
-    """The importer shares every element type but bool, which takes another way and is copied."""
+    """Copies arrays of bool and shares all others."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Import, then move booleans to a block of their own."""
         taken = super().read_tensor(tensor)
         if taken.dtype.name == "bool":
             data = self.memory.read(taken.address, taken.view.size)
@@ -83,10 +77,9 @@ class BooleansCopied(Importer):
 
 @fault("dtype.self-import", bugs="dtype-26")
 class BooleansRefused(Importer):
-    """The importer's table lacks bool, which the exporter's has."""
+    """Refuses to import bool, which it exports."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """``TypeError`` for bool."""
         if tensor.code == DLCode.BOOL:
             raise TypeError("bool is not supported")
         return super().dl_dtype(tensor)
@@ -94,10 +87,9 @@ class BooleansRefused(Importer):
 
 @fault("dtype.self-import", bugs="dtype-21 dtype-23")
 class BrainFloatsRefused(Importer):
-    """The importer's table lacks bfloat16, which the exporter's has."""
+    """Refuses to import bfloat16, which it exports."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """``NotImplementedError`` for bfloat16."""
         if tensor.code == DLCode.BFLOAT:
             raise NotImplementedError("bfloat is not supported yet")
         return super().dl_dtype(tensor)
@@ -105,10 +97,9 @@ class BrainFloatsRefused(Importer):
 
 @fault("dtype.self-import", bugs="dtype-25")
 class NarrowFloatsNotInTheTable(Importer):
-    """The importer's table lacks the 8-bit floats, and what is not in it ends in a ``KeyError``."""
+    """Raises ``KeyError`` for the 8-bit floats, because its table of types lacks them."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """For codes 7 to 14."""
         if DLCode.FLOAT8_E3M4 <= tensor.code <= DLCode.FLOAT8_E8M0FNU:
             raise KeyError((tensor.code, tensor.bits))
         return super().dl_dtype(tensor)
@@ -116,49 +107,44 @@ class NarrowFloatsNotInTheTable(Importer):
 
 @fault("dtype.export", bugs="dtype-06 dtype-12")
 class BooleansAsBytes(Exporter):
-    """Booleans are exported as 8-bit unsigned integers."""
+    """Exports bool as uint8."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Code 1 for bool."""
         made = super().fields(version, copied=copied)
         return replace(made, code=int(DLCode.UINT)) if made.code == DLCode.BOOL else made
 
 
 @fault("dtype.export")
 class ComplexBitsOfOnePart(Exporter):
-    """A complex type is exported with the bits of one of its parts."""
+    """Exports a complex type with half of its bits."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Half the bits."""
         made = super().fields(version, copied=copied)
         return replace(made, bits=made.bits // 2) if made.code == DLCode.COMPLEX else made
 
 
 @fault("dtype.export", bugs="dtype-21 dtype-19")
 class BrainFloatsExportedAsHalves(Exporter):
-    """bfloat16 is exported as an IEEE float with as many bits."""
+    """Exports bfloat16 with the type code of IEEE floats."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Code 2 for bfloat16."""
         made = super().fields(version, copied=copied)
         return replace(made, code=int(DLCode.FLOAT)) if made.code == DLCode.BFLOAT else made
 
 
 @fault("dtype.typestr", bugs="dtype-19")
 class BrainFloatsAsHalves(Exporter):
-    """bfloat16 is published as ``<f2``, which is float16."""
+    """Publishes bfloat16 as ``<f2``, which is float16."""
 
     def cai_typestr(self) -> str:
-        """``<f2`` for whatever has 16 bits and no letter."""
         return f"{NATIVE_ORDER}f2" if self.dtype.name == "bfloat16" else super().cai_typestr()
 
 
 @fault("dtype.typestr", bugs="dtype-04 dtype-18")
 class TypestrTableWithHoles(Exporter):
-    """The typestr comes from a table without complex numbers and bfloat16, and what is not in it ends in a ``KeyError``."""
+    """Raises ``KeyError`` for the typestr of complex numbers and bfloat16, because its table lacks them."""
 
     def cai_typestr(self) -> str:
-        """By a look at the table."""
         if self.dtype.code in (DLCode.COMPLEX, DLCode.BFLOAT):
             raise KeyError(self.dtype.name)
         return super().cai_typestr()
@@ -166,31 +152,28 @@ class TypestrTableWithHoles(Exporter):
 
 @fault("dtype.typestr")
 class NameAsTypestr(Exporter):
-    """The typestr is the type's name."""
+    """Publishes the name of the type as its typestr."""
 
     def cai_typestr(self) -> str:
-        """NumPy would take it, the grammar does not."""
         return self.dtype.name
 
 
 @fault("dtype.unsupported-export")
 class DatesAsIntegers(Exporter):
-    """Dates are exported as the integers behind them."""
+    """Exports dates as integers."""
 
     def check_dtype(self) -> None:
-        """No refusal."""
+        """Skip the refusal."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Code 0."""
         return replace(super().fields(version, copied=copied), code=int(DLCode.INT))
 
 
 @fault("dtype.unsupported-export", bugs="readonly-04")
 class RefusedByTypeError(Exporter):
-    """What cannot be exported is refused with a ``TypeError``."""
+    """Refuses an array that it cannot export with ``TypeError`` in place of ``BufferError``."""
 
     def check_dtype(self) -> None:
-        """Another class of exception."""
         try:
             super().check_dtype()
         except BufferError as error:
@@ -199,29 +182,26 @@ class RefusedByTypeError(Exporter):
 
 @fault("dtype.sub-byte-export")
 class NarrowFloatsInBytes(Exporter):
-    """A 4-bit float is exported with 8 bits."""
+    """Exports a 4-bit float with 8 bits."""
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Whole bytes."""
         made = super().fields(version, copied=copied)
         return replace(made, bits=8) if made.bits < 8 else made
 
 
 @fault("dtype.sub-byte-export")
 class PaddedWithoutPadding(Exporter):
-    """The capsule says that each 4-bit element has a byte of its own, though two share one."""
+    """Sets the flag for padded elements on packed 4-bit elements."""
 
     def flags(self, *, copied: bool) -> int:
-        """The padded bit."""
         return super().flags(copied=copied) | (4 if self.dtype.bits < 8 else 0)
 
 
 @fault("dtype.sub-byte-import")
 class NarrowFloatsAsWider(Importer):
-    """The importer takes every 4- and 6-bit float for an 8-bit one."""
+    """Imports every 4-bit and 6-bit float as an 8-bit float."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """An 8-bit float for codes 15 to 17."""
         if DLCode.FLOAT6_E2M3FN <= tensor.code <= DLCode.FLOAT4_E2M1FN:
             return dtype("float8_e4m3fn")
         return super().dl_dtype(tensor)
@@ -232,15 +212,13 @@ _FLOAT4 = DType("float4_e2m1fn", DLCode.FLOAT4_E2M1FN, 4, None)
 
 @fault("dtype.sub-byte-import")
 class NibblesTheWrongWayRound(Importer):
-    """The importer knows 4-bit floats, and takes the upper half of each byte for the first of the two."""
+    """Swaps both halves of each byte when it unpacks 4-bit floats."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """float4 with its own bits; it is unpacked on the way."""
         narrow = (tensor.code, tensor.bits, tensor.lanes) == (_FLOAT4.code, _FLOAT4.bits, 1)
         return _FLOAT4 if narrow else super().dl_dtype(tensor)
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """A byte for each element, in memory of its own."""
         taken = super().read_tensor(tensor)
         if taken.dtype is _FLOAT4:
             pairs = self.memory.read(taken.address, taken.view.size // 2)
@@ -252,10 +230,9 @@ class NibblesTheWrongWayRound(Importer):
 
 @fault("dtype.lanes", bugs="strides-45")
 class LanesWithoutTheirStrides(Importer):
-    """The importer makes a last dimension of the lanes, and leaves the other strides as they were: too short."""
+    """Turns lanes into a last dimension without scaling the other strides."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Strides that count vectors, taken for such that count numbers."""
         if tensor.lanes == 1:
             return super().read_tensor(tensor)
         strides = (*tensor.strides_or_packed, 1)
@@ -264,80 +241,71 @@ class LanesWithoutTheirStrides(Importer):
 
 @fault("dtype.lanes")
 class LanesIgnored(Importer):
-    """The importer takes a vector for its first lane."""
+    """Imports only the first lane of a vector type."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """As if there were one lane."""
         return super().dl_dtype(replace(tensor, lanes=1))
 
 
 @fault("dtype.unknown", bugs="dtype-21")
 class WidthIgnored(Importer):
-    """The importer goes by the type code and overlooks the bits."""
+    """Ignores the number of bits and goes by the type code alone."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """The first type of that code."""
         return next((d for d in DTYPES.values() if d.code == tensor.code), None) or super().dl_dtype(tensor)
 
 
 @fault("dtype.unknown")
 class UnknownAsFloat(Importer):
-    """The importer takes a type code that it does not know for a float."""
+    """Imports an unknown type code as a float."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """Code 2 for all that are not listed."""
         return super().dl_dtype(replace(tensor, code=2) if tensor.code > DLCode.FLOAT4_E2M1FN else tensor)
 
 
 class _TypestrRewritten(Importer):
-    """An importer that reads another typestr than was given."""
+    """Base of importers that read another typestr than the producer published."""
 
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
-        """By the rewritten typestr."""
         return super().cai_dtype(replace(interface, typestr=self.rewritten(interface.typestr)))
 
     def rewritten(self, typestr: str) -> str:
-        """What is read instead."""
+        """Return the typestr that is read in place of the given one."""
         raise NotImplementedError
 
 
 @fault("dtype.foreign-order", bugs="dtype-24")
 class ByteOrderIgnored(_TypestrRewritten):
-    """The importer drops the byte order of a typestr."""
+    """Ignores the byte order in a typestr."""
 
     def rewritten(self, typestr: str) -> str:
-        """Native order."""
         return NATIVE_ORDER + typestr[1:]
 
 
 @fault("dtype.structured", bugs="dtype-24")
 class RecordsAsIntegers(_TypestrRewritten):
-    """The importer takes structured elements for integers of their width."""
+    """Imports structured elements as integers of the same width."""
 
     def rewritten(self, typestr: str) -> str:
-        """``u`` for ``V``."""
         return f"{NATIVE_ORDER}u8" if typestr == "|V8" else typestr
 
 
 @fault("dtype.special-typestr")
 class DatesTakenForIntegers(_TypestrRewritten):
-    """The importer takes dates for the integers behind them."""
+    """Imports dates as integers."""
 
     def rewritten(self, typestr: str) -> str:
-        """``i`` for ``M`` and ``m``."""
         return f"{NATIVE_ORDER}i8" if typestr[1] in "Mm" else typestr
 
 
 @fault("dtype.foreign-order")
 class ComplexSwappedWhole(Importer):
-    """The importer turns foreign elements round from end to end, complex numbers too, whose parts change places."""
+    """Swaps the bytes of a whole complex number in place of the bytes of each part."""
 
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
-        """As if it were native."""
         return super().cai_dtype(replace(interface, typestr=NATIVE_ORDER + interface.typestr[1:]))
 
     def take_cai(self, source: Any) -> Imported:
-        """Turned round in memory of its own."""
         taken = super().take_cai(source)
         assert taken.interface is not None
         if taken.interface.typestr[0] not in ("|", NATIVE_ORDER):
@@ -353,22 +321,20 @@ class ComplexSwappedWhole(Importer):
 
 @dataclass(frozen=True)
 class _Record(DType):
-    """Raw bytes with fields: name to typestr and offset in bytes."""
+    """Raw bytes with fields. ``fields`` maps a name to a typestr and an offset in bytes."""
 
     fields: dict[str, tuple[str, int]] = field(default_factory=dict, compare=False)
 
 
 @fault("dtype.structured")
 class PaddingIgnored(Importer):
-    """The importer reads the fields of ``descr``, and gives no room to those without a name."""
+    """Ignores the padding in ``descr`` when it computes the offsets of fields."""
 
     def read_cai(self, described: Any) -> cai.ArrayInterface:
-        """Keeps ``descr``."""
         self._descr = described.get("descr") or []
         return super().read_cai(described)
 
     def cai_dtype(self, interface: cai.ArrayInterface) -> DType:
-        """Each field right behind the last one with a name."""
         if interface.typestr[1] != "V":
             return super().cai_dtype(interface)
         fields: dict[str, tuple[str, int]] = {}
@@ -383,10 +349,9 @@ class PaddingIgnored(Importer):
 
 @fault("dtype.special-typestr")
 class UnusualWidthsNarrowed(_TypestrRewritten):
-    """The importer takes a number of a width that it does not know for the next narrower one of its kind."""
+    """Imports a number of an unknown width as the next narrower type of its kind."""
 
     def rewritten(self, typestr: str) -> str:
-        """The letter with a width that it has."""
         if typestr[1] not in "iufc" or from_typestr(typestr) is not None:
             return typestr
         narrower = [d for d in DTYPES.values() if d.kind == typestr[1] and d.itemsize < cai.typestr_bytes(typestr)]

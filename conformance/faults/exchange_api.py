@@ -1,4 +1,4 @@
-"""Faults of the C exchange API: a table with holes, functions that tell something else than ``__dlpack__``."""
+"""Faults of the C exchange API: a table with missing functions, and functions that contradict ``__dlpack__``."""
 
 from __future__ import annotations
 
@@ -20,82 +20,77 @@ from . import fault
 
 
 class OldName(Table):
-    """As the attribute is called in DLPack 1.2."""
+    """A table under the attribute name of DLPack 1.2."""
 
     name = b"dlpack_c_exchange_api"
 
 
 @fault("exchange-api.table")
 class TableUnderAnotherName(Exporter):
-    """The capsule with the table has another name than the header gives."""
+    """Names the capsule of the table differently from the header."""
 
     table_class = OldName
 
 
 class Holes(Table):
-    """Without allocator."""
+    """A table without an allocator."""
 
     without = frozenset({"managed_tensor_allocator"})
 
 
 @fault("exchange-api.table")
 class TableWithHoles(Exporter):
-    """A function that must be there is NULL."""
+    """Leaves a required function of the table NULL."""
 
     table_class = Holes
 
 
 class Silent(Table):
-    """Functions that report success and do nothing."""
+    """A table with functions that report success and do nothing."""
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """No answer."""
         return 0
 
     def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:
-        """Errors are not told."""
         return super().allocate(prototype, out, context, exchange_api.SET_ERROR(lambda context, kind, message: None))
 
     def to_py(self, address: int, out: Any) -> int:
-        """An array that does not own what it was given: its deleter is never called."""
+        """Return an array that never calls the deleter of its struct."""
         DLManagedTensorVersioned.from_address(address).deleter = None
         return super().to_py(address, out)
 
 
 @fault("exchange-api.current-stream", "exchange-api.allocate", "exchange-api.import", bugs="stream-28")
 class TableSaysNothing(Exporter):
-    """Streams, errors and releases are left out of the table's functions."""
+    """Sets no stream, reports no errors and calls no deleter in the table's functions."""
 
     table_class = Silent
 
 
 @fault("exchange-api.export", "exchange-api.borrow", bugs="strides-16")
 class TableForgetsStrides(Exporter):
-    """The functions describe every array as if it were packed."""
+    """Describes every array with packed strides in the table's functions."""
 
     def table_fields(self) -> Fields:
-        """Row-major."""
         return replace(super().table_fields(), strides=c_strides(self.view.shape))
 
 
 @fault("exchange-api.holds-nothing", bugs="lifetime-21")
 class TableCachesArrays(Exporter):
-    """The functions remember each array that they are shown."""
+    """Keeps a reference to each array in the table's functions."""
 
     cache: ClassVar[list[Any]] = []
 
     def table_fields(self) -> Fields:
-        """Remembered."""
         self.cache.append(self)
         return super().table_fields()
 
 
 @fault("exchange-api.inexpressible", bugs="dtype-14 dtype-05")
 class TableSkipsChecks(Exporter):
-    """The functions leave out what ``__dlpack__`` checks, to be fast."""
+    """Skips the check for lazy states in the table's functions."""
 
     def table_fields(self) -> Fields:
-        """Without a look at the array's state."""
         pending, self.pending = self.pending, False
         try:
             return super().table_fields()
@@ -104,10 +99,9 @@ class TableSkipsChecks(Exporter):
 
 
 class Unowned(Table):
-    """Exports structs that hold an array's memory, but not the array."""
+    """A table that exports structs with a reference to the block, but not to the array."""
 
     def from_py(self, thing: int, out: Any) -> int:
-        """With the block as owner, so that it can still be read."""
         array: Exporter = ctypes.cast(thing, ctypes.py_object).value
         out[0] = Managed(array.table_fields(), array.block).address
         return 0
@@ -115,7 +109,7 @@ class Unowned(Table):
 
 @fault("exchange-api.export", bugs="lifetime-15")
 class StructDoesNotHoldTheArray(Exporter):
-    """The struct does not keep the array alive, which hands its memory out again when it goes."""
+    """Holds no reference to the array in the struct that the table exports."""
 
     table_class = Unowned
 
@@ -126,19 +120,18 @@ class StructDoesNotHoldTheArray(Exporter):
 
 @fault("exchange-api.export", "exchange-api.borrow", bugs="dtype-06")
 class TableKnowsNoBooleans(Exporter):
-    """The functions describe booleans as 8-bit unsigned integers, though a capsule does not."""
+    """Describes bool as uint8 in the table's functions, although its capsules are right."""
 
     def table_fields(self) -> Fields:
-        """Code 1 for bool."""
         made = super().table_fields()
         return replace(made, code=int(DLCode.UINT)) if made.code == DLCode.BOOL else made
 
 
 class Unset(Table):
-    """Lends structs without a byte offset."""
+    """A table that lends descriptions without a byte offset."""
 
     def borrow(self, thing: int, out: int) -> int:
-        """What the caller's memory held there before stays."""
+        """Keep the value that the caller's memory had before."""
         lent = DLTensor.from_address(out)
         before = lent.byte_offset
         code = super().borrow(thing, out)
@@ -148,16 +141,15 @@ class Unset(Table):
 
 @fault("exchange-api.borrow", bugs="pointer-18")
 class BorrowLeavesTheOffsetUnset(Exporter):
-    """A borrowed description has every field but the byte offset, which is always 0 and so not written."""
+    """Leaves ``byte_offset`` of a borrowed description uninitialized."""
 
     table_class = Unset
 
 
 class Leaking(Table):
-    """Exports structs whose deleter gives nothing back."""
+    """A table that exports structs with a deleter that releases nothing."""
 
     def from_py(self, thing: int, out: Any) -> int:
-        """With a deleter that knows no owner."""
         array: Exporter = ctypes.cast(thing, ctypes.py_object).value
         out[0] = Managed(replace(array.table_fields(), deleter=Deleter.NATIVE), array).address
         return 0
@@ -165,32 +157,30 @@ class Leaking(Table):
 
 @fault("exchange-api.holds-nothing", bugs="lifetime-04 lifetime-27")
 class TableReleasesNothing(Exporter):
-    """The deleter of a struct that the table exports does not let go of the array."""
+    """Has a deleter in structs of the table that does not release the array."""
 
     table_class = Leaking
 
 
 class Counting(Table):
-    """Lends descriptions, and takes a reference for each."""
+    """A table that takes a reference for each description that it lends."""
 
     def borrow(self, thing: int, out: int) -> int:
-        """One reference more, that nobody gives back."""
         ctypes.pythonapi.Py_IncRef(ctypes.cast(thing, ctypes.py_object))
         return super().borrow(thing, out)
 
 
 @fault("exchange-api.holds-nothing")
 class BorrowTakesAReference(Exporter):
-    """A borrowed description takes a reference to the array, as if somebody would release it."""
+    """Takes a reference to the array for each borrowed description, which is never released."""
 
     table_class = Counting
 
 
 class Copying(Table):
-    """Imports by copying."""
+    """A table that imports by copying."""
 
     def to_py(self, address: int, out: Any) -> int:
-        """An array on memory of its own; the struct is released at once."""
         taken = Importer(self.memory).read_tensor(dlpack.decode(address, dlpack.VERSIONED))
         data = gather(self.memory, taken.address, taken.view, taken.dtype.itemsize)
         array = self.kind(self.memory, self.memory.allocate(len(data)), taken.dtype, packed(taken.shape))
@@ -202,16 +192,16 @@ class Copying(Table):
 
 @fault("exchange-api.import", bugs="perf-05")
 class TableCopies(Exporter):
-    """The table's function that imports makes a copy."""
+    """Copies in the table's import function."""
 
     table_class = Copying
 
 
 class Hasty(Table):
-    """Imports structs, and releases them before anybody has used the array."""
+    """A table that imports structs and releases them at once."""
 
     def to_py(self, address: int, out: Any) -> int:
-        """The deleter is called here, and not when the array dies."""
+        """Call the deleter here, and not when the array dies."""
         struct = DLManagedTensorVersioned.from_address(address)
         deleter, struct.deleter = struct.deleter, None
         code = super().to_py(address, out)
@@ -222,31 +212,29 @@ class Hasty(Table):
 
 @fault("exchange-api.import", bugs="lifetime-26")
 class TableReleasesAtOnce(Exporter):
-    """What the table imports is released as soon as there is an array of it."""
+    """Releases a struct as soon as the table's import function has made an array of it."""
 
     table_class = Hasty
 
 
 class DeviceOnly(Table):
-    """Knows streams of the device."""
+    """A table that knows streams of the device only."""
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """-1 for host memory."""
         return -1 if device_type == DLDeviceType.CPU else super().current_stream(device_type, device_id, out)
 
 
 @fault("exchange-api.current-stream", bugs="stream-19")
 class NoStreamForTheHost(Exporter):
-    """``current_work_stream`` fails for host memory, where NULL would do."""
+    """Fails in ``current_work_stream`` for host memory, for which NULL is right."""
 
     table_class = DeviceOnly
 
 
 class Bytes(Table):
-    """Allocates in bytes."""
+    """A table that allocates bytes in place of elements."""
 
     def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:
-        """The prototype's shape, of bytes, if its element type is one."""
         wanted = DLTensor.from_buffer_copy(DLTensor.from_address(prototype))
         if from_dlpack(wanted.dtype.code, wanted.dtype.bits) is not None:
             wanted.dtype.code, wanted.dtype.bits = DLCode.UINT, 8
@@ -255,16 +243,15 @@ class Bytes(Table):
 
 @fault("exchange-api.allocate", bugs="pointer-12")
 class AllocatesBytes(Exporter):
-    """The allocator makes as many bytes as the prototype has elements."""
+    """Allocates as many bytes as the prototype has elements."""
 
     table_class = Bytes
 
 
 class Anything(Table):
-    """Allocates whatever is asked for."""
+    """A table that allocates any type code."""
 
     def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:
-        """Unsigned integers of the width, where there is no such type."""
         wanted = DLTensor.from_buffer_copy(DLTensor.from_address(prototype))
         if from_dlpack(wanted.dtype.code, wanted.dtype.bits) is None:
             wanted.dtype.code = DLCode.UINT
@@ -273,17 +260,16 @@ class Anything(Table):
 
 @fault("exchange-api.allocate", bugs="dtype-15")
 class AllocatesUnknownTypes(Exporter):
-    """The allocator goes by the width alone: a type code that there is not is no error."""
+    """Allocates elements of an unknown type code by their width alone."""
 
     table_class = Anything
 
 
 @fault("exchange-api.inexpressible", bugs="lifetime-25")
 class PendingHasNoMemory(Exporter):
-    """The functions describe an array whose elements are still to be computed, with NULL where they will be."""
+    """Describes an array in a lazy state with a NULL data pointer in the table's functions."""
 
     def table_fields(self) -> Fields:
-        """No refusal, and no address."""
         if not self.pending:
             return super().table_fields()
         self.pending = False

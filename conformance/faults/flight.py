@@ -1,4 +1,4 @@
-"""Faults of what is in flight: memory that goes too early, reads that nobody remembers, copies that nobody waits for."""
+"""Faults of work in flight: memory that is freed too early, reads that are not recorded, and copies without a wait."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from . import fault
 
 @fault("flight.array-dropped", bugs="lifetime-26")
 class HoldsNothing(Importer):
-    """Memory is given back as soon as it has been imported, though it is still to be read; owners are not held."""
+    """Releases imported memory at once although it is still to be read, and holds no reference to an owner."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Read, then given back."""
         taken = super().read_tensor(tensor)
         taken.release()
         return taken
 
     def take_cai(self, source: Any) -> Imported:
-        """By pointer alone."""
         taken = super().take_cai(source)
         taken.holder = None
         return taken
@@ -34,21 +32,20 @@ class HoldsNothing(Importer):
 
 @fault("flight.array-dropped")
 class CapsuleHoldsNothing(Exporter):
-    """The struct does not keep the array: its memory goes when the producer's own array does."""
+    """Holds no reference to the array in the struct, so that the memory is freed with the array."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """Without an owner."""
         managed = Managed(fields, None)
         self.log.exports.append(managed)
         return managed.capsule()
 
 
 class _Pooled(Exporter):
-    """Takes its memory from a pool that it goes back to: the block that came back last is handed out first."""
+    """Base of exporters that reuse memory from a pool. The block that came back last is used first."""
 
     _free: ClassVar[dict[tuple[tuple[int, int], int], list[tuple[Any, WorkStream]]]]
     _spare: ClassVar[list[Any]] = []
-    """Blocks that were not needed. CUDA waits for the device before it takes one back, and that would hide the fault."""
+    """Blocks that are not used. CUDA synchronizes the device when it frees one, and that would hide the fault."""
 
     def __init_subclass__(cls) -> None:
         cls._free = {}
@@ -66,7 +63,7 @@ class _Pooled(Exporter):
         return found[0]
 
     def may_take(self, memory: Memory, writer: WorkStream) -> bool:
-        """Whether a block that was last written on this stream is handed out again."""
+        """Return ``True`` if a block that was last written on this stream can be used again."""
         raise NotImplementedError
 
     def __del__(self) -> None:
@@ -76,28 +73,25 @@ class _Pooled(Exporter):
 
 @fault("flight.import-dropped", bugs="lifetime-26")
 class HandsOutAtOnce(_Pooled):
-    """Memory that comes back is handed out again at once, whatever is still pending on it."""
+    """Reuses returned memory at once, although work is pending on it."""
 
     def may_take(self, memory: Memory, writer: WorkStream) -> bool:
-        """Always."""
         return True
 
 
 @fault("flight.import-dropped", bugs="lifetime-26")
 class HandsOutByItsOwnStream(_Pooled):
-    """Memory that comes back is handed out again once the producer's own stream is done with it, as pools by stream do."""
+    """Reuses returned memory once the producer's own stream is done, as stream-ordered pools do, and ignores other streams."""
 
     def may_take(self, memory: Memory, writer: WorkStream) -> bool:
-        """When that is done."""
         return memory.streams().done(writer.handle)
 
 
 @fault("flight.consumer-writes")
 class ForgetsItsReads(Exporter):
-    """Only writes count as pending: a consumer is not made to wait for what still reads the array."""
+    """Counts only writes as pending work, so that a consumer does not wait for pending reads."""
 
     def copy(self, into: int, stream: WorkStream) -> None:
-        """The stream is not remembered."""
         before = self.writer
         super().copy(into, stream)
         self.writer = before
@@ -105,10 +99,9 @@ class ForgetsItsReads(Exporter):
 
 @fault("flight.consumer-writes")
 class WritesWithoutWaiting(Importer):
-    """Reads of an import wait for the producer, writes are queued on a stream that has not waited."""
+    """Queues writes to an import on a stream that has not waited for the producer."""
 
     def fill(self, taken: Imported, value: int) -> None:
-        """On a stream of its own."""
         streams = self.memory.streams()
         streams.fill(taken.address, taken.view.size, value, _hasty(streams))
         streams.wait(self.work_stream, _hasty(streams))
@@ -124,30 +117,27 @@ def _hasty(streams: Any) -> int:
 
 
 class _ReadBehind(CudaMemory):
-    """CUDA memory that is read behind one stream: the instrument's own reads wait for everything, and would hide the fault."""
+    """CUDA memory with reads that wait for one stream. The usual reads of the suite wait for everything, which would hide the fault."""
 
     def __init__(self, stream: int, ordinal: int) -> None:
         super().__init__(ordinal=ordinal)
         self._stream = stream
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """After what this stream has queued."""
         return cuda_memory.read_behind(address, nbytes, self._stream)
 
 
 class _CopiesBehind(Exporter):
-    """A copy to the host waits for one stream only, whichever is the writer's."""
+    """Base of exporters that wait for one stream only before a copy to the host."""
 
     def behind(self) -> int:
-        """That stream."""
+        """Return the stream that the copy waits for."""
         raise NotImplementedError
 
     def finish(self) -> None:
-        """For that stream's work."""
         self.memory.streams().synchronize(self.behind())
 
     def copied_to(self, memory: Memory) -> Exporter:
-        """Read behind that stream."""
         ours = self.memory
         if isinstance(ours, CudaMemory):
             self.memory = _ReadBehind(self.behind(), ours.ordinal)
@@ -159,35 +149,31 @@ class _CopiesBehind(Exporter):
 
 @fault("flight.host-copy", bugs="stream-16")
 class HostCopyIsNotAwaited(_CopiesBehind):
-    """A copy to the host does not wait for what is pending on the array."""
+    """Copies to the host without waiting for the array's pending work."""
 
     def behind(self) -> int:
-        """On a stream of its own."""
         return _hasty(self.memory.streams())
 
 
 @fault("flight.host-copy", bugs="stream-16")
 class HostCopyAwaitsTheDefaultStream(_CopiesBehind):
-    """A copy to the host waits for the default stream, wherever the array was written."""
+    """Copies to the host after the default stream, whatever stream wrote the array."""
 
     def behind(self) -> int:
-        """1."""
         return LEGACY
 
 
 @fault("flight.copy-on-stream")
 class CopiesOnTheDefaultStream(Exporter):
-    """``copy=True`` copies on the default stream, behind what is pending, whatever stream was named."""
+    """Copies on the default stream for ``copy=True``, whatever stream the consumer passed."""
 
     def copying_stream(self, stream: int | None) -> int:
-        """1."""
         return LEGACY
 
 
 @fault("flight.copy-on-stream")
 class CopiesOnItsOwnStream(Exporter):
-    """``copy=True`` copies on the producer's stream, whatever stream was named."""
+    """Copies on the producer's stream for ``copy=True``, whatever stream the consumer passed."""
 
     def copying_stream(self, stream: int | None) -> int:
-        """That of the last work."""
         return self.writer.handle if self.writer is not None else super().copying_stream(stream)

@@ -1,4 +1,4 @@
-"""Faults of lifetime: released too early, too late, twice, never, or only where it is convenient."""
+"""Faults of lifetime: memory that is released too early, too late, twice, never, or only in some threads or processes."""
 
 from __future__ import annotations
 
@@ -24,35 +24,32 @@ from . import fault
     bugs="lifetime-03 lifetime-04 lifetime-27",
 )  # fmt: skip
 class NeverReleased(Importer):
-    """The deleter is never called, and the owner never let go."""
+    """Never calls the deleter and never drops the reference to the owner."""
 
     kept: ClassVar[list[Any]] = []
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Not called."""
+        """Skip the deleter."""
 
     def take_cai(self, source: Any) -> Imported:
-        """Remembered for good."""
         self.kept.append(source)
         return super().take_cai(source)
 
 
 @fault("lifetime.deleter-once", "lifetime.owner-released", "lifetime.chain")
 class DeleterHangsOnThePointer(Importer):
-    """The deleter belongs to the data pointer: an array without elements has none, and is never released."""
+    """Never releases an array without elements, because its data pointer is NULL."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Only where there is memory to give back."""
         if tensor.data:
             super().call_deleter(tensor)
 
 
 @fault("lifetime.deleter-once", "lifetime.failed-import")
 class EmptyReleasedOnceMore(Importer):
-    """An array without elements is released when it is imported, and again when the import dies; where it is refused, it is released too."""
+    """Calls the deleter of an array without elements twice: once at the import, and once at its end or refusal."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Read, then released."""
         if 0 in tensor.shape:
             self.call_deleter(tensor)
         return super().read_tensor(tensor)
@@ -60,20 +57,18 @@ class EmptyReleasedOnceMore(Importer):
 
 @fault("lifetime.deleter-once", bugs="capsule-10")
 class ReleasedTwice(Importer):
-    """The deleter is called twice."""
+    """Calls the deleter twice."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """And again."""
         super().call_deleter(tensor)
         super().call_deleter(tensor)
 
 
 @fault("lifetime.deleter-once", bugs="capsule-04")
 class DeleterGetsACopy(Importer):
-    """The deleter gets a copy of the struct, which its producer has never seen."""
+    """Passes the deleter a copy of the struct at another address."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """With an address of our own."""
         size = ctypes.sizeof(DLManagedTensorVersioned)
         copy = ctypes.create_string_buffer(ctypes.string_at(tensor.address, size), size)
         DELETER(tensor.deleter)(ctypes.addressof(copy))
@@ -81,16 +76,14 @@ class DeleterGetsACopy(Importer):
 
 @fault("lifetime.deleter-once", "lifetime.temporary", "lifetime.chain", bugs="lifetime-26 lifetime-05")
 class ReleasedAtOnce(Importer):
-    """The memory is given back as soon as the import is made; owners behind the array interface are not held."""
+    """Releases the memory as soon as the import is made, and holds no reference to an owner behind the array interface."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Read, then given back."""
         taken = super().read_tensor(tensor)
         taken.release()
         return taken
 
     def take_cai(self, source: Any) -> Imported:
-        """By pointer alone."""
         taken = super().take_cai(source)
         taken.holder = None
         return taken
@@ -98,10 +91,9 @@ class ReleasedAtOnce(Importer):
 
 @fault("lifetime.derived-view", bugs="lifetime-10")
 class PartDoesNotHoldTheWhole(Importer):
-    """A view of an import does not keep the import alive."""
+    """Holds no reference from a view of an import to the import."""
 
     def part(self, array: Imported, step: Step) -> Imported:
-        """By pointer alone."""
         made = super().part(array, step)
         made.holder = None
         return made
@@ -109,51 +101,47 @@ class PartDoesNotHoldTheWhole(Importer):
 
 @fault("lifetime.other-thread")
 class ReleasedAtHomeOnly(Importer):
-    """An import that dies in another thread than it was made in is not released."""
+    """Releases an import only in the thread that made it."""
 
     def __init__(self, memory: Memory, *args: Any) -> None:
         super().__init__(memory, *args)
         self._home = threading.get_ident()
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """In the thread of the import only."""
         if threading.get_ident() == self._home:
             super().call_deleter(tensor)
 
 
 @fault("lifetime.null-deleter")
 class DeleterExpected(Importer):
-    """A struct without deleter is refused."""
+    """Refuses a struct with a NULL deleter."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Only with one."""
         if not tensor.deleter:
             raise BufferError("the struct has no deleter")
         return super().read_tensor(tensor)
 
 
 def _context(tensor: Tensor) -> int:
-    """The ``manager_ctx`` of a struct that was taken over; 0 for NULL."""
+    """Return the ``manager_ctx`` of a struct that was taken over, or 0 for NULL."""
     kind = DLManagedTensor if tensor.version is None else DLManagedTensorVersioned
     return kind.from_address(tensor.address).manager_ctx or 0
 
 
 @fault("lifetime.null-context")
 class ContextMeansOwner(Importer):
-    """A struct whose ``manager_ctx`` is NULL is taken for one that nobody owns, and its deleter is never called."""
+    """Never calls the deleter of a struct with a NULL ``manager_ctx``."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Only with a context."""
         if _context(tensor):
             super().call_deleter(tensor)
 
 
 @fault("lifetime.null-context")
 class ContextExpected(Importer):
-    """A struct whose ``manager_ctx`` is NULL is refused."""
+    """Refuses a struct with a NULL ``manager_ctx``."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Only with one."""
         if not _context(tensor):
             raise BufferError("the struct has no context")
         return super().read_tensor(tensor)
@@ -161,26 +149,23 @@ class ContextExpected(Importer):
 
 @fault("lifetime.deleter-once", "lifetime.derived-view", "lifetime.other-thread", "lifetime.null-context")
 class ReleasedOnAnotherThread(Importer):
-    """The memory is given back by a thread of the importer's own, right after the import is made."""
+    """Releases the memory on a thread of its own right after the import."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Read, then given back by somebody else."""
         taken = super().read_tensor(tensor)
         threading.Thread(target=self.give_back, args=(tensor,)).start()
         taken.tensor = None
         return taken
 
     def give_back(self, tensor: Tensor) -> None:
-        """As if nobody needed it."""
         super().call_deleter(tensor)
 
 
 @fault("lifetime.failed-import", bugs="capsule-10")
 class FailureReleasesTwice(Importer):
-    """An import that fails calls the deleter where it fails, and again where the failure is handled."""
+    """Calls the deleter twice when an import fails."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Clean up, and let others clean up too."""
         try:
             return super().read_tensor(tensor)
         except Exception:
@@ -190,26 +175,24 @@ class FailureReleasesTwice(Importer):
 
 @fault("lifetime.failed-import", bugs="capsule-26 strides-21")
 class FailureReleasesNothing(Importer):
-    """An import that fails has taken the struct over and forgets it."""
+    """Never calls the deleter of a struct that it has taken over when the import fails."""
 
     _failed = False
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Notes a failure."""
         self._failed = True
         taken = super().read_tensor(tensor)
         self._failed = False
         return taken
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Not after a failure."""
         if not self._failed:
             super().call_deleter(tensor)
 
 
 @fault("lifetime.failed-export", bugs="capsule-27")
 class FailedExportsKept(Exporter):
-    """Each export that fails leaves a reference to the array behind."""
+    """Keeps a reference to the array after each failed export."""
 
     kept: ClassVar[list[Any]] = []
 
@@ -231,13 +214,13 @@ _PYTHON_THREADS_ONLY = DELETER(_delete_on_python_threads)
 
 @fault("lifetime.native-thread", bugs="capsule-11 capsule-12 capsule-13 capsule-22")
 class DeleterNeedsPython(Exporter):
-    """The deleter does its work on threads that Python has started, and on no other."""
+    """Runs the deleter's work only on threads that Python has started."""
 
     structs: ClassVar[dict[int, Managed]] = {}
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With a deleter of its own; the exporters that only lend memory to the check are left alone."""
         made = super().export(fields, owner)
+        # Exporters with a native deleter only lend memory to the check; they stay flawless.
         if fields.deleter is not Deleter.NATIVE:
             managed = self.log.exports[-1]
             self.structs[managed.address] = managed
@@ -247,19 +230,18 @@ class DeleterNeedsPython(Exporter):
 
 @fault("lifetime.flat-counts", bugs="lifetime-20 lifetime-17")
 class ExportsRemembered(Exporter):
-    """Each export leaves an entry in a cache behind."""
+    """Leaves an entry in a cache at each export."""
 
     cache: ClassVar[list[Any]] = []
 
     def device(self) -> tuple[int, int]:
-        """Noted each time somebody asks."""
         self.cache.append(object())
         return super().device()
 
 
 @fault("lifetime.other-thread", bugs="lifetime-17")
 class ReleasedWithTheNextImport(Importer):
-    """An import that dies in another thread is put aside, and released by the next import: if there is one."""
+    """Defers the release of an import that dies in another thread until the next import."""
 
     waiting: ClassVar[list[Tensor]] = []
 
@@ -268,13 +250,11 @@ class ReleasedWithTheNextImport(Importer):
         self._home = threading.get_ident()
 
     def take_capsule(self, offered: Any) -> Imported:
-        """After what waits."""
         while self.waiting:
             super().call_deleter(self.waiting.pop())
         return super().take_capsule(offered)
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Now or later."""
         if threading.get_ident() == self._home:
             super().call_deleter(tensor)
         else:
@@ -283,10 +263,9 @@ class ReleasedWithTheNextImport(Importer):
 
 @fault("lifetime.null-deleter")
 class FreesWithoutDeleter(Importer):
-    """Memory that comes without deleter is taken for the importer's own, and freed with the import."""
+    """Overwrites memory that came without a deleter when the import dies, as if it were its own."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """By somebody."""
         super().call_deleter(tensor)
         if not tensor.deleter:
             nbytes = math.prod(tensor.shape) * tensor.bits // 8
@@ -295,7 +274,7 @@ class FreesWithoutDeleter(Importer):
 
 @fault("lifetime.failed-export")
 class FailedExportFreesTheArray(Exporter):
-    """An export that fails gives back a reference that it has never taken."""
+    """Drops a reference that it never took when an export fails."""
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -315,16 +294,16 @@ _NOTE_ONLY = DELETER(_delete_later)
 
 @fault("lifetime.native-thread", bugs="capture-04")
 class DeletionsPutOff(Exporter):
-    """The deleter only notes what there is to free, and the next export frees it: if there is one."""
+    """Defers the deleter's work until the next export."""
 
     structs: ClassVar[dict[int, Managed]] = {}
     waiting: ClassVar[list[int]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With that deleter; the exporters that only lend memory to the check are left alone."""
         while self.waiting:
             self.structs.pop(self.waiting.pop()).run_deleter()
         made = super().export(fields, owner)
+        # Exporters with a native deleter only lend memory to the check; they stay flawless.
         if fields.deleter is not Deleter.NATIVE:
             managed = self.log.exports[-1]
             self.structs[managed.address] = managed
@@ -336,12 +315,11 @@ class DeletionsPutOff(Exporter):
     "lifetime.native-thread", "lifetime.owner-released", "lifetime.flat-counts", bugs="lifetime-04 lifetime-21"
 )  # fmt: skip
 class VersionedOwnersKept(Exporter):
-    """The deleter of a versioned capsule does not find what there is to let go of."""
+    """Never drops the reference to the owner of a versioned capsule."""
 
     kept: ClassVar[list[Any]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With a reference that nobody gives back."""
         if fields.version is not None:
             self.kept.append(owner)
         return super().export(fields, owner)
@@ -349,45 +327,41 @@ class VersionedOwnersKept(Exporter):
 
 @fault("lifetime.temporary", bugs="lifetime-15 strides-27")
 class OwnerNotHeld(Exporter):
-    """A capsule does not keep the array alive that it was made of."""
+    """Holds no reference from a capsule to its array."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """By pointer alone."""
         return super().export(fields, None)
 
 
 @fault("lifetime.chain", "native.keeps-memory", bugs="lifetime-13")
 class ImportNotHeldByItsExport(Exporter):
-    """A capsule holds an array of the exporter's own, but not one that was imported."""
+    """Holds no reference from a capsule to an array that was imported."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """By pointer alone, if the memory is somebody else's."""
         return super().export(fields, None if isinstance(self.block, BorrowedBlock) else owner)
 
 
 @fault("lifetime.flat-counts", bugs="lifetime-27")
 class DictionariesKept(Exporter):
-    """Each dictionary that is published stays behind."""
+    """Keeps every published dictionary with a reference to its array."""
 
     published: ClassVar[list[Any]] = []
 
     def cai_strides(self) -> tuple[int, ...] | None:
-        """With a note of the array."""
         self.published.append({"owner": self})
         return super().cai_strides()
 
 
-# -- wrong only in a process that has forked
+# Faults that show only in a process that has forked
 
 
 @fault("lifetime.owner-released")
 class SlicesKept(Exporter):
-    """An exported slice that does not begin where its memory does is kept for good, as the base of others."""
+    """Keeps every exported slice with an offset for good."""
 
     kept: ClassVar[list[Any]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """With a reference to the slice."""
         if self.view.offset and self.view.size:
             self.kept.append(owner)
         return super().export(fields, owner)
@@ -395,30 +369,27 @@ class SlicesKept(Exporter):
 
 @fault("lifetime.across-fork")
 class ReleasesOnlyWhereItTook(Importer):
-    """An import that ends in another process than the one that made it is never released."""
+    """Releases an import only in the process that made it."""
 
     _home: ClassVar[dict[int, int]] = {}
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Remember the process."""
         self._home[tensor.address] = os.getpid()
         return super().dl_address(tensor)
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Only there."""
         if self._home.get(tensor.address, os.getpid()) == os.getpid():
             super().call_deleter(tensor)
 
 
 @fault("lifetime.across-fork")
 class NewMemoryInAFork(Importer):
-    """In a fork of the process of its first use, an importer takes new memory in place of the given memory."""
+    """Allocates new memory in place of the producer's memory in a forked process."""
 
     _process: ClassVar[int] = 0
     _blocks: ClassVar[list[Any]] = []
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Zeros."""
         NewMemoryInAFork._process = self._process or os.getpid()
         if self._process == os.getpid():
             return super().dl_address(tensor)
@@ -441,27 +412,24 @@ os.register_at_fork(after_in_child=_wipe)
 
 @fault("lifetime.across-fork")
 class WipedInAFork(Exporter):
-    """Memory that has been exported loses its first element in a fork, as with ``MADV_WIPEONFORK``."""
+    """Overwrites the first element of exported memory in a forked child, as ``MADV_WIPEONFORK`` does."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """Remember what to wipe."""
         _wiped.add(self)
         return super().export(fields, owner)
 
 
 @fault("lifetime.across-fork")
 class NothingReleasedAfterAFork(Importer):
-    """A process that has forked releases nothing that it took before."""
+    """Never releases an import that was made before the process forked."""
 
     _forks: ClassVar[dict[int, int]] = {}
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Remember how often this process had forked."""
         self._forks[tensor.address] = len(_forked)
         return super().dl_address(tensor)
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Not if it has since."""
         if self._forks.get(tensor.address, len(_forked)) == len(_forked):
             super().call_deleter(tensor)
 
@@ -470,7 +438,7 @@ _forked: list[None] = []
 os.register_at_fork(after_in_parent=lambda: _forked.append(None))
 
 
-# -- in the long run
+# Faults that show only after many exchanges
 
 
 _malloc = ctypes.CDLL(None).malloc
@@ -478,25 +446,22 @@ _malloc = ctypes.CDLL(None).malloc
 
 @fault("lifetime.nothing-left")
 class HeapLostByExports(Exporter):
-    """Each export leaves 256 bytes of the C heap behind."""
+    """Leaks 256 bytes of the C heap at each export."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """Allocates a block too, and never frees it."""
         _malloc(256)
         return super().export(fields, owner)
 
     def cai_strides(self) -> tuple[int, ...] | None:
-        """Likewise."""
         _malloc(256)
         return super().cai_strides()
 
 
 @fault("lifetime.nothing-left")
 class HeapLostByPendingArrays(Exporter):
-    """Each export that is refused because elements are still to be computed leaves 256 bytes of the C heap behind."""
+    """Leaks 256 bytes of the C heap at each refused export of an array in a lazy state."""
 
     def check_pending(self) -> None:
-        """Allocates a block, and never frees it."""
         if self.pending:
             _malloc(256)
         super().check_pending()
@@ -504,12 +469,11 @@ class HeapLostByPendingArrays(Exporter):
 
 @fault("lifetime.nothing-left")
 class PendingArraysKept(Exporter):
-    """An array whose elements are still to be computed is kept once somebody has asked for an export."""
+    """Keeps an array in a lazy state for good once an export was requested."""
 
     kept: ClassVar[list[Any]] = []
 
     def check_pending(self) -> None:
-        """Remembered for good."""
         if self.pending:
             self.kept.append(self)
         super().check_pending()
@@ -517,10 +481,9 @@ class PendingArraysKept(Exporter):
 
 @fault("lifetime.nothing-left")
 class HeapLostByRefusals(Importer):
-    """Each import that is refused leaves 4 KiB of the C heap behind."""
+    """Leaks 4 KiB of the C heap at each refused import."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """Allocates a block after a failure, and never frees it."""
         try:
             return super().take_dlpack(source, **requested)
         except Exception:
@@ -530,29 +493,27 @@ class HeapLostByRefusals(Importer):
 
 @fault("lifetime.nothing-left")
 class CopiesKept(Exporter):
-    """The memory of a copy that ``copy=True`` asks for is never released."""
+    """Never releases the memory of a copy that ``copy=True`` makes."""
 
     kept: ClassVar[list[Any]] = []
 
     def copied(self) -> Exporter:
-        """A copy that stays."""
         made = super().copied()
         self.kept.append(made.block)
         return made
 
 
 _AFTER = 5_000
-"""Releases that work."""
+"""The number of releases that work before the fault begins."""
 
 
 @fault("lifetime.import-after-thousands")
 class ImportsKeptAfterThousands(Importer):
-    """After 5,000 imports no deleter is called any more."""
+    """Calls no deleter after 5,000 imports."""
 
     released: ClassVar[int] = 0
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """As long as the table has room."""
         cls = type(self)
         cls.released += 1
         if cls.released <= _AFTER:
@@ -561,13 +522,12 @@ class ImportsKeptAfterThousands(Importer):
 
 @fault("lifetime.export-after-thousands")
 class ExportsKeptAfterThousands(Exporter):
-    """After 5,000 exports each export keeps its array for ever."""
+    """Keeps the array of every export after the first 5,000."""
 
     exported: ClassVar[int] = 0
     kept: ClassVar[list[Any]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """As long as the table has room."""
         if isinstance(self.block, BorrowedBlock):
             cls = type(self)
             cls.exported += 1
@@ -577,17 +537,16 @@ class ExportsKeptAfterThousands(Exporter):
 
 
 _ROUND = 4_096
-"""Entries of a table whose first one is taken for "none"."""
+"""The size of a table in which index 0 means "none"."""
 
 
 @fault("lifetime.import-after-thousands")
 class EveryFourThousandthImportKept(Importer):
-    """One import in 4,096 is not released, because its index stands for "none"."""
+    """Never releases one import in 4,096, because its index 0 means "none"."""
 
     released: ClassVar[int] = 0
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """By index, but for the index 0."""
         cls = type(self)
         cls.released += 1
         if cls.released % _ROUND:
@@ -596,13 +555,12 @@ class EveryFourThousandthImportKept(Importer):
 
 @fault("lifetime.export-after-thousands")
 class EveryFourThousandthExportKept(Exporter):
-    """One export in 4,096 keeps its array for ever, because its index stands for "none"."""
+    """Keeps the array of one export in 4,096, because its index 0 means "none"."""
 
     exported: ClassVar[int] = 0
     kept: ClassVar[list[Any]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """By index, but for the index 0."""
         if isinstance(self.block, BorrowedBlock):
             cls = type(self)
             cls.exported += 1

@@ -1,6 +1,6 @@
-"""Faults of consumers that recognise another library's own type, and of objects that are handed over as they are.
+"""Faults of fast paths: a consumer recognises another library's type and reads the object without a protocol.
 
-An :class:`~conformance.reference.exporter.Exporter` is the reference's own type; what shows one protocol only is none.
+An :class:`~conformance.reference.exporter.Exporter` is the reference library's own type. An object that offers a single protocol is not.
 """
 
 from __future__ import annotations
@@ -17,18 +17,16 @@ _STATES, _SAME = "native.states", "native.as-protocol"
 
 
 class ByType(Importer):
-    """Reads its partner's own type past both protocols, in order and with an owner: the base of the faults here."""
+    """Base of importers that read the partner's own type without a protocol, with the right order and the right owner."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """Directly, if the type is known and nothing special is asked for."""
         return super().take_dlpack(source, **requested) if requested or not is_own(source) else self.read(source)
 
     def take_cai(self, source: Any) -> Imported:
-        """The same."""
         return self.read(source) if is_own(source) else super().take_cai(source)
 
     def read(self, source: Exporter) -> Imported:
-        """The array as the protocols give it."""
+        """Return the same import that the protocols give."""
         source.check_pending()
         self.follow(None if source.writer is None else source.writer.handle)
         return Imported(
@@ -44,16 +42,15 @@ class ByType(Importer):
 
 
 def is_own(source: Any) -> bool:
-    """Whether an object is of the type itself, or of a class that is not derived with a ``__dlpack__`` of its own."""
+    """Return ``True`` for the type itself, and for a subclass that does not override ``__dlpack__``."""
     return isinstance(source, Exporter) and type(source).__dlpack__ is Exporter.__dlpack__
 
 
 @fault(_STATES)
 class TypeHidesPending(ByType):
-    """An array whose elements are still to be computed is read by its type, as it lies in memory, where the protocols refuse it."""
+    """Reads an array in a lazy state by its type, as its memory is, although the protocols refuse it."""
 
     def read(self, source: Exporter) -> Imported:
-        """As if it were done."""
         was, source.pending = source.pending, False
         try:
             return super().read(source)
@@ -63,27 +60,23 @@ class TypeHidesPending(ByType):
 
 @fault(_STATES)
 class TypeHidesOneState(TypeHidesPending):
-    """Only the call that takes whatever it knows reads an unfinished array by its type."""
+    """Reads an array in a lazy state by its type in the constructor that accepts any object."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """By the protocol."""
         return Importer.take_dlpack(self, source, **requested)
 
     def take_cai(self, source: Any) -> Imported:
-        """By the protocol."""
         return Importer.take_cai(self, source)
 
     def take_any(self, source: Any) -> Imported:
-        """By the type."""
         return self.read(source) if is_own(source) else super().take_any(source)
 
 
 @fault(_SAME)
 class TypeLosesReadOnly(ByType):
-    """An array that is read by its type is always writable."""
+    """Makes every array that it reads by its type writable."""
 
     def read(self, source: Exporter) -> Imported:
-        """Without the flag."""
         taken = super().read(source)
         taken.readonly = False
         return taken
@@ -91,10 +84,9 @@ class TypeLosesReadOnly(ByType):
 
 @fault(_SAME)
 class TypeLosesTheOffset(ByType):
-    """An array that is read by its type begins where the block begins."""
+    """Reads an array by its type from the start of its block, without the offset."""
 
     def read(self, source: Exporter) -> Imported:
-        """Without the offset."""
         taken = super().read(source)
         taken.address = source.block.address
         return taken
@@ -102,10 +94,9 @@ class TypeLosesTheOffset(ByType):
 
 @fault(_SAME)
 class TypeStridesInElements(ByType):
-    """Of what is read by its type the strides are taken for bytes, though they count elements."""
+    """Reads strides by type as bytes although they count elements."""
 
     def read(self, source: Exporter) -> Imported:
-        """Too short by the size of an element."""
         taken = super().read(source)
         taken.strides = source.view.strides
         return taken
@@ -113,10 +104,9 @@ class TypeStridesInElements(ByType):
 
 @fault(_SAME)
 class TypeTableHasAWrongRow(ByType):
-    """Of what is read by its type the elements of ``uint16`` are taken for ``int16``, and all others are right."""
+    """Reads ``uint16`` as ``int16`` when it reads an array by its type."""
 
     def read(self, source: Exporter) -> Imported:
-        """With a sign."""
         taken = super().read(source)
         taken.dtype = dtype("int16") if taken.dtype.name == "uint16" else taken.dtype
         return taken
@@ -124,10 +114,9 @@ class TypeTableHasAWrongRow(ByType):
 
 @fault(_SAME)
 class TypeHidesTheDirection(ByType):
-    """Of what is read by its type a negative stride is taken for a positive one."""
+    """Reads a negative stride as a positive one when it reads an array by its type."""
 
     def read(self, source: Exporter) -> Imported:
-        """Without the sign."""
         taken = super().read(source)
         taken.strides = tuple(map(abs, taken.strides))
         return taken
@@ -135,10 +124,9 @@ class TypeHidesTheDirection(ByType):
 
 @fault(_SAME)
 class TypeHasNoScalars(ByType):
-    """An array without dimensions that is read by its type becomes a vector of one element."""
+    """Reads a zero-dimensional array by its type as a vector of one element."""
 
     def read(self, source: Exporter) -> Imported:
-        """With a dimension."""
         taken = super().read(source)
         if not taken.shape:
             taken.shape, taken.strides = (1,), (taken.dtype.itemsize,)
@@ -147,10 +135,9 @@ class TypeHasNoScalars(ByType):
 
 @fault("native.elements")
 class DatesAreIntegers(ByType):
-    """The elements of an object that is read by its type are numbers, whatever their kind."""
+    """Reads dates and other opaque elements as int64 when it reads an array by its type."""
 
     def read(self, source: Exporter) -> Imported:
-        """By their width."""
         taken = super().read(source)
         if taken.dtype.code is DLCode.OPAQUE:
             taken.dtype = dtype("int64")
@@ -159,38 +146,33 @@ class DatesAreIntegers(ByType):
 
 @fault("native.elements")
 class ConstructorReadsDates(DatesAreIntegers):
-    """Only the call that takes whatever it knows takes dates for numbers of 8 bytes."""
+    """Reads dates as int64 in the constructor that accepts any object."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """By the protocol."""
         return Importer.take_dlpack(self, source, **requested)
 
     def take_any(self, source: Any) -> Imported:
-        """By the type."""
         return self.read(source) if is_own(source) else super().take_any(source)
 
 
 @fault(_SAME, "native.calls-agree")
 class OwnTypeRefused(Importer):
-    """An object is refused by the call for DLPack that is taken behind the protocol, and by the other calls."""
+    """Refuses the object itself in ``from_dlpack``, although it accepts the object's capsule and other calls accept the object."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """``TypeError`` for the type."""
         if is_own(source):
             raise TypeError(f"cannot convert a {type(source).__name__}")
         return super().take_dlpack(source, **requested)
 
     def take_any(self, source: Any) -> Imported:
-        """By another way."""
         return ByType(self.memory, self.work_stream, self.current).take_any(source)
 
 
 @fault("native.calls-agree")
 class ConstructorKnowsNoReadOnly(Importer):
-    """The call that takes whatever it knows refuses a read-only array, which the others take."""
+    """Refuses a read-only array in the constructor that accepts any object, although the other calls accept it."""
 
     def take_any(self, source: Any) -> Imported:
-        """``ValueError`` for one."""
         if getattr(source, "readonly", False):
             raise ValueError("a read-only array is not supported")
         return super().take_any(source)
@@ -198,10 +180,9 @@ class ConstructorKnowsNoReadOnly(Importer):
 
 @fault("native.unknown-version")
 class TypeOfEveryVersion(ByType):
-    """The type is read by one layout, whatever version its library tells: in a newer one a field counts in another unit."""
+    """Reads a type with one fixed layout, whatever version the library reports."""
 
     def read(self, source: Exporter) -> Imported:
-        """Strides in elements, as they lie there."""
         taken = super().read(source)
         if not is_known(source):
             taken.strides = source.view.strides
@@ -210,55 +191,50 @@ class TypeOfEveryVersion(ByType):
 
 @fault("native.unknown-version")
 class NewVersionsHidePending(TypeHidesPending):
-    """A state of the type is looked for where only the versions have it that are known."""
+    """Checks for a lazy state only in the versions of the type that it knows."""
 
     def read(self, source: Exporter) -> Imported:
-        """As if it were done."""
         return ByType.read(self, source) if is_known(source) else super().read(source)
 
 
 @fault("native.unknown-version")
 class VendorsVersionsEndIt(ByType):
-    """A version is taken apart at its points, each part of which is taken for a number."""
+    """Raises ``ValueError`` for a version whose parts are not all numbers."""
 
     def read(self, source: Exporter) -> Imported:
-        """``ValueError`` for others."""
         major, *_ = map(int, source.library_version.split("."))
         return super().read(source) if major == 1 else Importer.take_dlpack(self, source)
 
 
 def is_known(source: Exporter) -> bool:
-    """Whether the library of the type tells the one version that consumers know."""
+    """Return ``True`` if the library of the type reports the only version that consumers know."""
     return source.library_version == "1.0.0"
 
 
 @fault("native.stream-argument")
 class TypeTakesNoStream(ByType):
-    """No stream is refused as ambiguous only behind a protocol: an object that is read by its type is taken without."""
+    """Accepts an object without a stream by its type, although it refuses that as ambiguous by a protocol."""
 
     def take_for(self, source: Any, stream: int | None) -> Imported:
-        """As it comes."""
         return self.read(source) if is_own(source) else super().take_for(source, stream)
 
 
 @fault("native.stream-argument")
 class NoStreamIsTheDefault(Importer):
-    """No stream is taken for the default stream, whatever is handed over."""
+    """Treats a missing stream as the default stream for every object."""
 
     def take_for(self, source: Any, stream: int | None) -> Imported:
-        """-1 stands for it here."""
         return super().take_for(source, -1 if stream is None else stream)
 
 
 @fault("native.ordering")
 class TypeWaitsForNobody(ByType):
-    """An array that is read by its type is used before the producer's pending work is done."""
+    """Does not wait for the producer's pending work when it reads an array by its type."""
 
     def follow(self, published: int | None) -> None:
-        """Only behind a protocol."""
+        """Skip the wait. :meth:`read_cai` waits for published streams in its place."""
 
     def read_cai(self, described: Any) -> Any:
-        """A dictionary's stream is followed here, since :meth:`follow` does nothing."""
         interface = super().read_cai(described)
         super().follow(self.published(interface))
         return interface
@@ -266,10 +242,9 @@ class TypeWaitsForNobody(ByType):
 
 @fault("native.ordering")
 class TypeWaitsOnTheDefaultStream(ByType):
-    """For what is read by its type the default stream waits, whatever stream the import is used on."""
+    """Makes the default stream wait when it reads an array by its type, and not the stream that uses the import."""
 
     def read(self, source: Exporter) -> Imported:
-        """On another stream."""
         other = ByType(self.memory, 1, self.current)
         taken = ByType.read(other, source)
         taken.importer = self
@@ -278,10 +253,9 @@ class TypeWaitsOnTheDefaultStream(ByType):
 
 @fault("native.keeps-memory")
 class TypeKeepsNothing(ByType):
-    """An array that is read by its type does not keep the object."""
+    """Holds no reference to an object that it reads by its type."""
 
     def read(self, source: Exporter) -> Imported:
-        """Without a holder."""
         taken = super().read(source)
         taken.holder = None
         return taken
@@ -289,10 +263,9 @@ class TypeKeepsNothing(ByType):
 
 @fault("native.keeps-memory")
 class OwnTypeReleasedAtOnce(Importer):
-    """The struct of an object that is handed over as it is is released as soon as it has been read."""
+    """Releases the struct of an object as soon as it has read it, if the object is passed itself."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """Back at once."""
         taken = super().take_dlpack(source, **requested)
         if is_own(source):
             taken.release()
@@ -301,19 +274,17 @@ class OwnTypeReleasedAtOnce(Importer):
 
 @fault("native.subclass")
 class BaseReadDirectly(ByType):
-    """An object of a derived class is read as one of the class that it is derived from."""
+    """Reads an object of a subclass by the base class, past its own ``__dlpack__``."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """Whatever its own method says."""
         return self.read(source) if isinstance(source, Exporter) else super().take_dlpack(source, **requested)
 
 
 @fault("native.subclass")
 class BaseMethodCalled(Importer):
-    """Of an object of a derived class the ``__dlpack__`` of the base class is called."""
+    """Calls the base class's ``__dlpack__`` on an object of a subclass."""
 
     def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
-        """Past the override."""
         if isinstance(source, Exporter) and not is_own(source):
             return Exporter.__dlpack__(source, stream=self.stream(), max_version=(1, 3))
         return super().call_dlpack(source, requested)
@@ -321,7 +292,7 @@ class BaseMethodCalled(Importer):
 
 @fault("native.protocol-lookup")
 class LookRaisesRuntimeError(Exporter):
-    """A look for the array interface of the host raises ``RuntimeError``."""
+    """Raises ``RuntimeError`` when ``__array_interface__`` is looked up."""
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -330,10 +301,9 @@ class LookRaisesRuntimeError(Exporter):
 
 @fault("native.protocol-lookup")
 class LookRaisesKeyError(Exporter):
-    """A look for the CUDA Array Interface ends in a ``KeyError`` where the interface has no letter for the elements."""
+    """Raises ``KeyError`` when ``__cuda_array_interface__`` is looked up and the element type has no typestr."""
 
     def check_cai(self) -> None:
-        """By a table that lacks the type."""
         if self.dtype.typestr is None:
             raise KeyError(self.dtype.name)
         super().check_cai()
@@ -341,7 +311,7 @@ class LookRaisesKeyError(Exporter):
 
 @fault("native.protocol-lookup")
 class LookAtSlicesRaises(Exporter):
-    """A look for the host's interface as a capsule raises ``RuntimeError`` for an array that is not contiguous."""
+    """Raises ``RuntimeError`` when ``__array_struct__`` is looked up on an array that is not contiguous."""
 
     @property
     def __array_struct__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Faults of permission: what must not be written is passed on as if it might be, or the reverse."""
+"""Faults of the read-only flag: a read-only array is passed on as writable, or the reverse."""
 
 from __future__ import annotations
 
@@ -13,30 +13,26 @@ from . import fault
 
 @fault("readonly.export", bugs="readonly-03 readonly-05")
 class ReadOnlyUnsaid(Exporter):
-    """A read-only array is exported without the bit, by either protocol."""
+    """Exports a read-only array without the read-only flag, by both protocols."""
 
     def flags(self, *, copied: bool) -> int:
-        """The flags without it."""
         return super().flags(copied=copied) & ~DLFlags.READ_ONLY
 
     def cai_readonly(self) -> bool:
-        """Never."""
         return False
 
 
 @fault("readonly.export")
 class BitOfTheFirstExport(Exporter):
-    """The read-only bit is looked at when an array is exported for the first time, and never again."""
+    """Caches the read-only flag at the first export."""
 
     _first: bool | None = None
 
     def flags(self, *, copied: bool) -> int:
-        """With the bit as it was."""
         found = super().flags(copied=copied) & ~DLFlags.READ_ONLY
         return found | (DLFlags.READ_ONLY if self.cai_readonly() else 0)
 
     def cai_readonly(self) -> bool:
-        """As it was."""
         if self._first is None:
             self._first = super().cai_readonly()
         return self._first
@@ -44,18 +40,17 @@ class BitOfTheFirstExport(Exporter):
 
 @fault("readonly.legacy-export")
 class ReadOnlyInLegacyCapsule(Exporter):
-    """A read-only array is exported in a legacy capsule, which cannot say so."""
+    """Exports a read-only array in a legacy capsule, which has no flags."""
 
     def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
-        """No refusal."""
+        """Skip the refusal."""
 
 
 @fault("readonly.legacy-export", bugs="readonly-04")
 class ReadOnlyRefusedByTypeError(Exporter):
-    """A read-only array is refused with a ``TypeError``."""
+    """Refuses a read-only array with ``TypeError`` in place of ``BufferError``."""
 
     def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
-        """Another class of exception."""
         try:
             super().check_readonly(version, copied=copied)
         except BufferError as error:
@@ -64,23 +59,20 @@ class ReadOnlyRefusedByTypeError(Exporter):
 
 @fault("readonly.writable-export", bugs="readonly-07")
 class AlwaysReadOnly(Exporter):
-    """Every array is exported as read-only."""
+    """Exports every array as read-only."""
 
     def flags(self, *, copied: bool) -> int:
-        """The bit, always."""
         return super().flags(copied=copied) | DLFlags.READ_ONLY
 
     def cai_readonly(self) -> bool:
-        """Always."""
         return True
 
 
 @fault("readonly.accepted", bugs="readonly-02")
 class ReadOnlyRefused(Importer):
-    """The importer refuses read-only capsules."""
+    """Refuses read-only capsules."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """``BufferError`` for the bit."""
         if (tensor.flags or 0) & DLFlags.READ_ONLY:
             raise BufferError("read-only arrays are not supported")
         return super().read_tensor(tensor)
@@ -88,104 +80,91 @@ class ReadOnlyRefused(Importer):
 
 @fault("readonly.import", "readonly.write", "readonly.re-export", bugs="readonly-02 readonly-03")
 class ReadOnlyDropped(Importer):
-    """The importer overlooks the read-only bit of either protocol, and so passes the array on without it."""
+    """Ignores the read-only flag of both protocols."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """Never."""
         return False
 
     def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
-        """Never."""
         return False
 
 
 @fault("readonly.writable-import", bugs="readonly-06 readonly-07")
 class EverythingLocked(Importer):
-    """The importer makes everything read-only."""
+    """Makes every import read-only."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """Always."""
         return True
 
     def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
-        """Always."""
         return True
 
 
 @fault("readonly.legacy-import", bugs="readonly-07")
 class LegacyLocked(Importer):
-    """The importer makes whatever comes in a legacy capsule read-only."""
+    """Makes every import from a legacy capsule read-only."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """Without flags, too."""
         return tensor.flags is None or super().dl_readonly(tensor)
 
 
 def _is_part(exporter: Exporter) -> bool:
-    """Whether there is more in the block than the view shows."""
+    """Return ``True`` if the view is smaller than its block."""
     return exporter.view.size * exporter.dtype.itemsize < exporter.block.nbytes
 
 
 @fault("readonly.export", bugs="readonly-03")
 class PartsUnsaid(Exporter):
-    """The read-only bit belongs to whole arrays, and a view of a part is exported without it."""
+    """Exports a partial view of a read-only array without the read-only flag."""
 
     def flags(self, *, copied: bool) -> int:
-        """The bit of a whole array."""
         flags = super().flags(copied=copied)
         return flags & ~DLFlags.READ_ONLY if _is_part(self) else flags
 
     def cai_readonly(self) -> bool:
-        """The bit of a whole array."""
         return super().cai_readonly() and not _is_part(self)
 
 
 @fault("readonly.writable-export")
 class PartsLocked(Exporter):
-    """A view of a part is exported as read-only, because a write could go beyond it."""
+    """Exports a partial view of a writable array as read-only."""
 
     def flags(self, *, copied: bool) -> int:
-        """With the bit for every part."""
         return super().flags(copied=copied) | (DLFlags.READ_ONLY if _is_part(self) else DLFlags.NONE)
 
     def cai_readonly(self) -> bool:
-        """With the bit for every part."""
         return super().cai_readonly() or _is_part(self)
 
 
 @fault("readonly.export", "readonly.writable-export")
 class BitMeansWritable(Exporter):
-    """The dictionary says whether the memory may be written, where it should say whether it may not."""
+    """Publishes ``True`` for writable memory in the array interface."""
 
     def cai_readonly(self) -> bool:
-        """The reverse."""
         return not super().cai_readonly()
 
 
 @fault("readonly.import", "readonly.writable-import", "readonly.write", "readonly.re-export", bugs="readonly-02")
 class BitReadAsWritable(Importer):
-    """The importer reads the dictionary's bit the other way round."""
+    """Inverts the read-only flag of the array interface."""
 
     def cai_readonly(self, interface: cai.ArrayInterface) -> bool:
-        """The reverse."""
         return not super().cai_readonly(interface)
 
 
 @fault("readonly.import", "readonly.write", "readonly.re-export", bugs="readonly-03")
 class AnotherBitRead(Importer):
-    """The importer takes the bit of a copy for the read-only bit."""
+    """Reads the flag ``IS_COPIED`` as the read-only flag."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """The neighbour."""
         return bool((tensor.flags or 0) & DLFlags.IS_COPIED)
 
 
 @fault("readonly.accepted")
 class FlagsLookedUp(Importer):
-    """The importer looks the flags up in a table in which no array is read-only."""
+    """Raises ``KeyError`` for read-only capsules, because its table of flags lacks them."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """``KeyError`` for every other."""
         known = {None: "legacy", DLFlags.NONE: "shared", DLFlags.IS_COPIED: "copied"}
         known[tensor.flags if tensor.flags is None else DLFlags(tensor.flags)]
         return super().read_tensor(tensor)
@@ -193,34 +172,30 @@ class FlagsLookedUp(Importer):
 
 @fault("readonly.legacy-import", bugs="readonly-07")
 class OlderStructsLocked(Importer):
-    """The importer trusts the flags of its own version only, and makes read-only what comes in an older struct."""
+    """Makes an import read-only if its struct has an older version."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """Unless as new as we are."""
         return (tensor.version or (0, 0)) < NEWEST or super().dl_readonly(tensor)
 
 
 @fault("readonly.re-export", bugs="readonly-02")
 class ImportsPassedOnWritable(Exporter):
-    """What was imported is passed on as writable, whatever was said of it."""
+    """Exports an import again as writable although it is read-only."""
 
     def flags(self, *, copied: bool) -> int:
-        """The bit of our own arrays."""
         flags = super().flags(copied=copied)
         return flags & ~DLFlags.READ_ONLY if isinstance(self.block, BorrowedBlock) else flags
 
     def cai_readonly(self) -> bool:
-        """The bit of our own arrays."""
         return super().cai_readonly() and not isinstance(self.block, BorrowedBlock)
 
 
 @fault("readonly.export", "readonly.legacy-export", bugs="readonly-07")
 class LegacyCapsulesOnly(Exporter):
-    """There are no versioned capsules, and what must not be written goes out in a legacy one."""
+    """Exports every array in a legacy capsule, also a read-only one."""
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Whatever is asked for."""
         return None
 
     def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
-        """No refusal."""
+        """Skip the refusal."""

@@ -1,4 +1,4 @@
-"""Faults of the family ``release``: exceptions of the classes that a release has given up."""
+"""Faults of the family ``release``: refusals with an exception class that a release of the library has replaced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _MOST = 64
 
 @fault("release.buffer-error")
 class DevicesByRuntimeError(Importer):
-    """A device that is not supported is refused with ``RuntimeError``, as before."""
+    """Refuses an unsupported device with ``RuntimeError``, as an older release did."""
 
     def check_device(self, device: Any) -> None:
-        """The right answer in the words of an older release."""
         try:
             super().check_device(device)
         except BufferError as error:
@@ -27,10 +26,9 @@ class DevicesByRuntimeError(Importer):
 
 @fault("release.buffer-error")
 class TypesByTypeError(Importer):
-    """An element type that is not supported is refused with ``TypeError``."""
+    """Refuses an unsupported element type with ``TypeError``."""
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """The right answer in other words."""
         try:
             return super().dl_dtype(tensor)
         except BufferError as error:
@@ -39,10 +37,9 @@ class TypesByTypeError(Importer):
 
 @fault("release.buffer-error")
 class RanksByValueError(Importer):
-    """More dimensions than there is room for are refused with ``ValueError``."""
+    """Refuses an array with too many dimensions with ``ValueError``."""
 
     def check_extents(self, tensor: Tensor) -> None:
-        """A limit of its own."""
         if len(tensor.shape) > _MOST:
             raise ValueError(f"{len(tensor.shape)} dimensions are too many")
         super().check_extents(tensor)

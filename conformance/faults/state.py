@@ -1,4 +1,4 @@
-"""Faults of state: memory exported as if it held the elements."""
+"""Faults of lazy states: memory is exported although it does not hold the elements yet."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from . import fault
 
 @fault("state.resolved-or-refused", bugs="dtype-05 dtype-14 capsule-21 lifetime-25")
 class PendingIgnored(Exporter):
-    """An array whose elements are still to be computed is exported as it lies in memory."""
+    """Exports an array in a lazy state (such as a conjugate view) as its memory is, without resolving the elements."""
 
     def check_pending(self) -> None:
-        """Nothing is looked at."""
+        """Skip the check."""
 
 
 @fault("state.resolved-or-refused", bugs="capsule-02")
 class PendingIsAnError(Exporter):
-    """An array whose elements are still to be computed is refused with an exception that means a defect."""
+    """Refuses to export an array in a lazy state with ``AssertionError``, which signals a bug in the library."""
 
     def check_pending(self) -> None:
-        """As if it had been forgotten about."""
         if self.pending:
             raise AssertionError("pending")
 
 
 @fault("state.refusal-releases", bugs="capsule-27")
 class RefusedArraysKept(Exporter):
-    """Each refused export leaves a reference to the array behind."""
+    """Keeps a reference to the array after each refused export."""
 
     kept: ClassVar[list[Any]] = []
 
     def check_pending(self) -> None:
-        """Remembered, then refused."""
         if self.pending:
             self.kept.append(self)
         super().check_pending()
@@ -42,12 +40,11 @@ class RefusedArraysKept(Exporter):
 
 @fault("state.refusal-releases", bugs="capsule-27")
 class LastErrorKept(Exporter):
-    """The last refusal is kept for whoever asks for it, and with its traceback the array."""
+    """Stores the last refusal together with its traceback, which keeps the array alive."""
 
     last: ClassVar[BufferError | None] = None
 
     def check_pending(self) -> None:
-        """Refused, then remembered."""
         try:
             super().check_pending()
         except BufferError as error:

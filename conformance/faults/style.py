@@ -1,4 +1,4 @@
-"""Faults of styles of calling: what older code relies on is gone, or does something else."""
+"""Faults of older calling styles: a call that older code relies on is missing or does something else."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from . import fault
 
 @fault("style.bare-capsule")
 class CapsulesRefused(Importer):
-    """A bare capsule is refused: an object with ``__dlpack__`` is asked for."""
+    """Refuses a bare capsule and demands an object with ``__dlpack__``."""
 
     _is_asked = False
 
     def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
-        """A capsule that comes from here is taken."""
         self._is_asked = True
         return super().call_dlpack(source, requested)
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Any other is not."""
         if not self._is_asked:
             raise TypeError("an object with __dlpack__ is needed, not a capsule")
         return super().take_capsule(offered)
@@ -30,17 +28,15 @@ class CapsulesRefused(Importer):
 
 @fault("style.bare-capsule")
 class CapsulesCopied(Importer):
-    """An array in a bare capsule is copied."""
+    """Copies an array that arrives in a bare capsule."""
 
     _is_asked = False
 
     def call_dlpack(self, source: Any, requested: dict[str, Any]) -> Any:
-        """What comes from here is shared."""
         self._is_asked = True
         return super().call_dlpack(source, requested)
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Into a block of its own."""
         taken = super().take_capsule(offered)
         if not self._is_asked and taken.view.size:
             self.block = self.memory.allocate(taken.view.size * taken.dtype.itemsize)
@@ -50,10 +46,9 @@ class CapsulesCopied(Importer):
 
 @fault("style.constructor")
 class SharingRefused(Importer):
-    """``copy=False`` is refused."""
+    """Refuses ``copy=False``."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """``ValueError`` for it."""
         if requested.get("copy") is False:
             raise ValueError("unable to avoid a copy")
         return super().take_dlpack(source, **requested)
@@ -61,10 +56,9 @@ class SharingRefused(Importer):
 
 @fault("style.constructor")
 class SharingCopies(Importer):
-    """``copy=False`` is ignored, and everything is copied."""
+    """Ignores ``copy=False`` and copies."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """As if ``copy=True`` had been asked for."""
         if requested.get("copy") is False:
             requested["copy"] = True
         return super().take_dlpack(source, **requested)
@@ -72,18 +66,16 @@ class SharingCopies(Importer):
 
 @fault("style.to-capsule")
 class NoBareCapsules(Exporter):
-    """There is no function that makes a bare capsule."""
+    """Has no function that returns a bare capsule."""
 
     @property
     def to_capsule(self) -> Any:
-        """Removed."""
         raise AttributeError("this version has no to_capsule")
 
 
 @fault("style.to-capsule")
 class BareCapsulesOfCopies(Exporter):
-    """A bare capsule is one of a copy."""
+    """Returns a bare capsule of a copy."""
 
     def to_capsule(self) -> Any:
-        """With memory of its own."""
         return self.dlpack(copy=True)

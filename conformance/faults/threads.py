@@ -1,4 +1,4 @@
-"""Faults of concurrency: exports that share what should be their own, and releases that depend on the thread."""
+"""Faults of concurrency: threads share state that should be their own, or a release depends on the thread."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from conformance.reference.managed import Fields
 from . import fault
 
 _PAUSE = 0.002
-"""Seconds in which the other threads come to run."""
+"""Seconds that a thread sleeps, so that other threads run in between."""
 
 
 @fault("threads.many-arrays", bugs="capsule-15")
 class LastOneWins(Exporter):
-    """What is being exported is kept where all threads see it, so the last of them exports for all."""
+    """Stores the array that is being exported in a variable that all threads share."""
 
     _current: ClassVar[Exporter | None] = None
 
@@ -32,22 +32,20 @@ class LastOneWins(Exporter):
         time.sleep(_PAUSE)
 
     def dl_data(self) -> int:
-        """The address of whatever was asked for last."""
         self._begin()
         return LastOneWins._current.element0() if LastOneWins._current else 0
 
     def cai_address(self) -> int:
-        """The address of whatever was asked for last."""
         self._begin()
         return LastOneWins._current.element0() if LastOneWins._current else 0
 
 
 @fault("threads.one-array", bugs="capsule-15")
 class OneExportAtATime(Exporter):
-    """A second export that begins before the first has ended gives another shape."""
+    """Exports a wrong shape or element type when a second export of the array begins before the first ends."""
 
     def shape_while_exporting(self) -> Strided:
-        """Half the rows for whoever comes while another is at it."""
+        """Return the true view, or its first row while another thread exports the same array."""
         busy = self.__dict__.setdefault("busy", [])
         busy.append(None)
         time.sleep(_PAUSE)
@@ -56,31 +54,27 @@ class OneExportAtATime(Exporter):
         return Strided((1, *self.view.shape[1:]), self.view.strides, self.view.offset) if disturbed else self.view
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """With a shape that depends on who else is exporting."""
         return replace(super().fields(version, copied=copied), shape=self.shape_while_exporting().shape)
 
     def cai_typestr(self) -> str:
-        """The interface is disturbed in its element type instead."""
         disturbed = self.shape_while_exporting() is not self.view
         return "|u1" if disturbed else super().cai_typestr()
 
 
 @fault("threads.deleters", "threads.release-elsewhere", "threads.chain", bugs="capsule-13 context-13")
 class ReleasesOnlyAtHome(Importer):
-    """An import that ends in another thread than the main one is never given back."""
+    """Releases an import only in the main thread."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Not in a foreign thread."""
         if threading.current_thread() is threading.main_thread():
             super().call_deleter(tensor)
 
 
 @fault("threads.deleters", "threads.release-elsewhere", "threads.chain", bugs="capsule-22")
 class ReleasesTwiceElsewhere(Importer):
-    """An import that ends in another thread than the main one is given back twice."""
+    """Releases an import twice in every thread except the main thread."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Once more in a foreign thread."""
         super().call_deleter(tensor)
         if threading.current_thread() is not threading.main_thread():
             super().call_deleter(tensor)
@@ -88,23 +82,21 @@ class ReleasesTwiceElsewhere(Importer):
 
 @fault("threads.release-elsewhere", bugs="capsule-13")
 class FreesTheProducersMemory(Importer):
-    """The end of an import in another thread takes the producer's memory with it."""
+    """Overwrites the producer's memory when an import dies outside the main thread."""
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Remember what to spoil."""
         taken = super().take_capsule(offered)
         taken.holder = _Spoiler(self, taken.address)
         return taken
 
     def take_cai(self, source: Any) -> Imported:
-        """Remember what to spoil."""
         taken = super().take_cai(source)
         taken.holder = _Spoiler(self, taken.address)
         return taken
 
 
 class _Spoiler:
-    """Overwrites memory when it ends in a foreign thread."""
+    """Overwrites memory when it dies outside the main thread."""
 
     def __init__(self, importer: Importer, address: int) -> None:
         self.importer = importer
@@ -117,10 +109,9 @@ class _Spoiler:
 
 @fault("threads.capsule-race", bugs="capsule-05")
 class RenamesLate(Importer):
-    """Between the look at a capsule's name and its renaming other threads can take it too."""
+    """Checks a capsule's name and renames it in two steps, between which other threads can take it too."""
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Look, wait, and only then take, whatever it is called by then."""
         name = self.check_name(offered)
         time.sleep(_PAUSE)
         capsule.rename(offered, name)
@@ -129,20 +120,18 @@ class RenamesLate(Importer):
 
 @fault("threads.many-arrays", bugs="capsule-15")
 class LastImportWins(Importer):
-    """What is being imported is kept where all threads see it, so that they import the last of them."""
+    """Stores the address that is being imported in a variable that all threads share."""
 
     _address: ClassVar[int] = 0
 
     def dl_address(self, tensor: Tensor) -> int:
-        """The address of whatever came in last."""
         return self.last(super().dl_address(tensor))
 
     def cai_address(self, interface: cai.ArrayInterface) -> int:
-        """The address of whatever came in last."""
         return self.last(super().cai_address(interface))
 
     def last(self, address: int) -> int:
-        """Ours, unless another thread comes in the meantime."""
+        """Return the address, unless another thread has stored its own in the meantime."""
         LastImportWins._address = address
         time.sleep(_PAUSE)
         return LastImportWins._address
@@ -150,22 +139,20 @@ class LastImportWins(Importer):
 
 @fault("threads.one-array", "threads.many-arrays")
 class OneImportAtATime(Importer):
-    """An import that begins before another has ended is refused."""
+    """Refuses an import that begins before another one ends."""
 
     _busy: ClassVar[list[None]] = []
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Alone or not at all."""
         self.alone()
         return super().take_capsule(offered)
 
     def take_cai(self, source: Any) -> Imported:
-        """Alone or not at all."""
         self.alone()
         return super().take_cai(source)
 
     def alone(self) -> None:
-        """Refuse if another thread is at it too."""
+        """Raise ``RuntimeError`` if another thread imports at the same time."""
         self._busy.append(None)
         time.sleep(_PAUSE)
         disturbed = len(self._busy) > 1
@@ -176,10 +163,9 @@ class OneImportAtATime(Importer):
 
 @fault("threads.capsule-race", bugs="capsule-05 capsule-10")
 class LosersReleaseToo(Importer):
-    """Who finds that a capsule was used before cleans up after it, and releases what is another's."""
+    """Releases the struct of a capsule that another thread has consumed."""
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Taken, or released."""
         try:
             return super().take_capsule(offered)
         except BufferError:
@@ -189,23 +175,21 @@ class LosersReleaseToo(Importer):
             raise
 
 
-# -- wrong only for arrays that differ
+# Faults that show only with arrays that differ
 
 
 @fault("threads.different-arrays", bugs="capsule-15")
 class ShapeOfTheLast(Exporter):
-    """All threads share the shape and the strides of the array that is being exported."""
+    """Shares the shape and the strides of the array that is being exported among all threads."""
 
     _kept: ClassVar[Strided | None] = None
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """Those of the newest export."""
         made = super().fields(version, copied=copied)
         kept = self._last()
         return replace(made, shape=kept.shape, strides=kept.strides)
 
     def cai_typestr(self) -> str:
-        """The dictionary gets a wrong element type instead: arrays of single bytes differ from their neighbours."""
         return super().cai_typestr() if self._last() == self.view else "|V1"
 
     def _last(self) -> Strided:
@@ -216,12 +200,11 @@ class ShapeOfTheLast(Exporter):
 
 @fault("threads.different-arrays")
 class TypeOfTheLast(Importer):
-    """All threads share the element type of the array that is being imported."""
+    """Shares the element type of the array that is being imported among all threads."""
 
     _kept: ClassVar[DType | None] = None
 
     def dl_dtype(self, tensor: Tensor) -> DType:
-        """That of the newest import."""
         made = super().dl_dtype(tensor)
         TypeOfTheLast._kept = made
         time.sleep(_PAUSE)
@@ -230,9 +213,8 @@ class TypeOfTheLast(Importer):
 
 @fault("threads.different-arrays", bugs="capsule-13")
 class NarrowOnlyReleasedAtHome(Importer):
-    """Imports of 8-bit elements that end in another thread than the main one are never released."""
+    """Releases imports of 8-bit elements only in the main thread."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Not in a foreign thread."""
         if tensor.bits != 8 or threading.current_thread() is threading.main_thread():
             super().call_deleter(tensor)

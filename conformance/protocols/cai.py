@@ -1,4 +1,4 @@
-"""``__cuda_array_interface__`` as code, versions 0 to 3: build a dictionary, judge one, read one."""
+"""``__cuda_array_interface__``, versions 0 to 3: build, check and read a dictionary."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any, TypeGuard
 
 NEWEST_VERSION = 3
 REQUIRED = ("shape", "typestr", "data", "version")
-"""The keys that no dictionary may lack (CAI-01)."""
+"""The required keys (CAI-01)."""
 _TYPESTR = re.compile(r"[<>|](?P<kind>[tbiufcmMOSUV])(?P<count>[0-9]{1,18})(\[[0-9A-Za-z]+\])?")
-"""The array interface's grammar; a date's unit follows in brackets. No element has more bytes than 18 digits can count."""
+"""The array interface's grammar. The unit of a date follows in brackets. The byte count has at most 18 digits."""
 _BYTES_PER_CHARACTER = 4
 _DEEPEST = 64
-"""Records in records of a ``descr``, above which it is taken for one that contains itself."""
+"""The depth of nested records in a ``descr`` above which it counts as recursive."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One way in which a dictionary breaks the interface: the clause, the key, what it should be, what it is."""
+    """A violation of the interface in a dictionary: clause, key, expected and actual value."""
 
     clause: str
     key: str
@@ -29,7 +29,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ArrayInterface:
-    """What a well-formed dictionary says. ``strides`` are **bytes**, ``None`` for C-contiguous (CAI-10)."""
+    """The content of a well-formed dictionary. ``strides`` are in **bytes**, or ``None`` for C-contiguous (CAI-10)."""
 
     shape: tuple[int, ...]
     typestr: str
@@ -52,7 +52,7 @@ def build(
     stream: int | None = None,
     **extra: Any,
 ) -> dict[str, Any]:
-    """A dictionary of this version; ``strides`` in bytes. A key that the version lacks is left out."""
+    """Return a dictionary of this version. ``strides`` are in bytes. Keys that the version lacks are left out."""
     described: dict[str, Any] = {
         "shape": shape,
         "typestr": typestr,
@@ -66,15 +66,15 @@ def build(
 
 
 def without(described: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """The dictionary less these keys."""
+    """Return the dictionary without these keys."""
     return {k: v for k, v in described.items() if k not in keys}
 
 
 def problems(described: Any) -> list[Problem]:
-    """Every field that has the wrong form; empty for a well-formed dictionary. Values are not judged here."""
+    """Return a problem for every field with a wrong form. A well-formed dictionary has none. Values are not checked."""
     if not isinstance(described, dict):
         return [Problem("CAI-01", "(the whole)", "a dict", _show(described))]
-    found = [Problem("CAI-01", key, "always there", "missing") for key in REQUIRED if key not in described]
+    found = [Problem("CAI-01", key, "present", "missing") for key in REQUIRED if key not in described]
     for key, judge in _FIELDS.items():
         if key in described:
             found += judge(described[key], described)
@@ -82,10 +82,10 @@ def problems(described: Any) -> list[Problem]:
 
 
 def parse(described: Any) -> ArrayInterface:
-    """Read a dictionary; ``ValueError`` naming every malformed field if it cannot be read."""
+    """Read a dictionary. Raise ``ValueError`` with every malformed field."""
     wrong = problems(described)
     if wrong:
-        raise ValueError("; ".join(f"{p.key}: expected {p.expected}, is {p.seen} ({p.clause})" for p in wrong))
+        raise ValueError("; ".join(f"{p.key}: expected {p.expected}, got {p.seen} ({p.clause})" for p in wrong))
     address, readonly = described["data"]
     return ArrayInterface(
         shape=described["shape"],
@@ -102,12 +102,12 @@ def parse(described: Any) -> ArrayInterface:
 def _show(value: Any) -> str:
     try:
         return f"{value!r} ({type(value).__name__})"
-    except Exception as error:  # noqa: BLE001 - whatever a value raises here, it is still the value that is told of
-        return f"a {type(value).__name__} whose repr raises {type(error).__name__}"
+    except Exception as error:  # noqa: BLE001 - a repr may raise anything
+        return f"a {type(value).__name__} with a repr that raises {type(error).__name__}"
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
-    """A Python int: NumPy's integers are none, and a bool is not meant."""
+    """Return ``True`` for a Python int. NumPy's integers and bools do not count."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -118,7 +118,7 @@ def _ints(value: Any) -> TypeGuard[tuple[int, ...]]:
 def _shape(value: Any, _: dict[str, Any]) -> list[Problem]:
     if _ints(value) and all(v >= 0 for v in value):
         return []
-    return [Problem("CAI-02", "shape", "a tuple of Python ints, none negative", _show(value))]
+    return [Problem("CAI-02", "shape", "a tuple of non-negative Python ints", _show(value))]
 
 
 def _typestr(value: Any, _: dict[str, Any]) -> list[Problem]:
@@ -129,7 +129,7 @@ def _typestr(value: Any, _: dict[str, Any]) -> list[Problem]:
 
 def _data(value: Any, _: dict[str, Any]) -> list[Problem]:
     if isinstance(value, tuple) and len(value) == 2 and _is_int(value[0]) and isinstance(value[1], bool):
-        return [] if value[0] >= 0 else [Problem("CAI-04", "data[0]", "an address, not negative", _show(value))]
+        return [] if value[0] >= 0 else [Problem("CAI-04", "data[0]", "a non-negative address", _show(value))]
     return [Problem("CAI-04", "data", "a 2-tuple (int, bool)", _show(value))]
 
 
@@ -169,7 +169,7 @@ def _stream(value: Any, described: dict[str, Any]) -> list[Problem]:
         return []
     if not _is_int(value):
         return [Problem("CAI-16", "stream", "None or a Python int", _show(value))]
-    return [] if value != 0 else [Problem("CAI-16", "stream", "never 0: it is ambiguous", "0")]
+    return [] if value != 0 else [Problem("CAI-16", "stream", "not 0, which is ambiguous", "0")]
 
 
 def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
@@ -179,10 +179,10 @@ def _mask(value: Any, _: dict[str, Any]) -> list[Problem]:
 
 
 def _has_interface(value: Any) -> bool:
-    """Whether the attribute is there to be read; a tensor that requires a gradient has one that raises ``RuntimeError``."""
+    """Return ``True`` if the attribute can be read. On a tensor that requires a gradient it raises ``RuntimeError``."""
     try:
         return hasattr(value, "__cuda_array_interface__")
-    except Exception:  # noqa: BLE001 - hasattr lets all but AttributeError out
+    except Exception:  # noqa: BLE001 - hasattr only catches AttributeError
         return False
 
 
@@ -191,10 +191,10 @@ def _is_typestr(value: Any) -> TypeGuard[str]:
 
 
 def typestr_bytes(typestr: str) -> int:
-    """Bytes of one element by its ``typestr``; ``ValueError`` for one that breaks the grammar."""
+    """Return the bytes of one element of this ``typestr``. Raise ``ValueError`` if it violates the grammar."""
     found = _TYPESTR.fullmatch(typestr)
     if found is None:
-        raise ValueError(f"{typestr!r} is no typestr")
+        raise ValueError(f"{typestr!r} is not a typestr")
     count = int(found["count"])
     if found["kind"] == "t":
         return (count + 7) // 8
@@ -202,7 +202,7 @@ def typestr_bytes(typestr: str) -> int:
 
 
 def descr_bytes(descr: Any) -> int | None:
-    """Bytes that the fields of a ``descr`` list add up to, or ``None`` if it is malformed."""
+    """Return the total bytes of the fields of a ``descr`` list, or ``None`` if it is malformed."""
     return _record_bytes(descr, _DEEPEST)
 
 
@@ -214,7 +214,7 @@ def _record_bytes(descr: Any, deepest: int) -> int | None:
 
 
 def _field_bytes(field: Any, deepest: int) -> int | None:
-    """Bytes of one field: a tuple of name, typestr or nested list, and perhaps a shape."""
+    """Return the bytes of one field: a tuple of name, typestr or nested list, and an optional shape."""
     if not isinstance(field, tuple) or len(field) not in (2, 3) or not isinstance(field[0], (str, tuple)):
         return None
     width = typestr_bytes(field[1]) if _is_typestr(field[1]) else _record_bytes(field[1], deepest)

@@ -1,4 +1,4 @@
-"""PyCapsules through the C API: make, name, open, rename. Nothing here knows what a capsule holds."""
+"""PyCapsules through the C API: create, name, open, rename. This module does not depend on the content of a capsule."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ _get_destructor = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyCapsul
 _set_destructor = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("PyCapsule_SetDestructor", _api))
 
 DESTRUCTOR = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-"""A capsule destructor in Python. It gets an address, not an object: the capsule is already dying."""
+"""The type of a capsule destructor in Python. It gets an address and not an object, because the capsule is already dying."""
 
 
 def is_capsule(thing: Any) -> bool:
-    """Whether ``thing`` is a PyCapsule."""
+    """Return ``True`` for a PyCapsule."""
     return type(thing).__name__ == "PyCapsule"
 
 
 def new(pointer: int, name: bytes, destructor: int = 0) -> Any:
-    """A capsule around ``pointer``. The caller keeps ``name`` alive: capsules store only its address (DLP-01)."""
+    """Return a capsule around ``pointer``. The caller keeps ``name`` alive, since a capsule stores only its address (DLP-01)."""
     return _new(pointer, name, destructor)
 
 
 def name_at(address: int) -> bytes:
-    """The name of the capsule object at ``address`` (also one that is being destroyed)."""
+    """Return the name of the capsule object at ``address``, even while it is being destroyed."""
     found = _get_name(address)
     return ctypes.string_at(found) if found else b""
 
 
 def name(capsule: Any) -> bytes:
-    """The capsule's name; ``TypeError`` if it is none."""
+    """Return the capsule's name. Raise ``TypeError`` for another object."""
     _require(capsule)
     return name_at(id(capsule))
 
 
 def pointer_at(address: int) -> int:
-    """The pointer inside the capsule object at ``address``, whatever its name."""
+    """Return the pointer in the capsule object at ``address``, whatever its name."""
     return int(_get_pointer(address, _get_name(address)))
 
 
 def pointer(capsule: Any) -> int:
-    """The pointer inside, whatever the name; ``TypeError`` if it is no capsule."""
+    """Return the capsule's pointer, whatever its name. Raise ``TypeError`` for another object."""
     _require(capsule)
     return pointer_at(id(capsule))
 
 
 def rename(capsule: Any, new_name: bytes) -> None:
-    """Give the capsule another name; the caller keeps ``new_name`` alive (DLP-25)."""
+    """Rename the capsule. The caller keeps ``new_name`` alive (DLP-25)."""
     _require(capsule)
     _set_name(id(capsule), new_name)
 
 
 def destructor(capsule: Any) -> int:
-    """Address of the destructor, 0 if there is none."""
+    """Return the address of the destructor, or 0."""
     _require(capsule)
     return int(_get_destructor(id(capsule)) or 0)
 
 
 def set_destructor(capsule: Any, address: int) -> None:
-    """Replace the destructor by the function at ``address``; 0 removes it."""
+    """Replace the destructor by the function at ``address``. 0 removes it."""
     _require(capsule)
     _set_destructor(id(capsule), address)
 

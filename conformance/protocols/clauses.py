@@ -1,6 +1,6 @@
-"""The clauses that the invariants cite: what the specifications and the libraries' own documents demand, and of whom.
+"""Clauses that the invariants cite: demands of the specifications and of the libraries' own documents, with the side that they bind.
 
-The text lies in ``clauses.json`` beside this module: in our own words, with its source.
+``clauses.json`` has the text, in the suite's own words, with its source.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from conformance.verdict import Verdict
 
 
 class Level(str, Enum):
-    """How much a clause demands, and so what breaking it means."""
+    """The strength of a clause, which decides the verdict on a violation."""
 
     MUST = "must"
     SHOULD = "should"
     OBSERVED = "observed"
     ROBUSTNESS = "robustness"
-    """No clause demands anything: the input itself was illegal, and the suite made it."""
+    """No clause applies: the input was illegal, and the suite made it."""
 
     @property
     def verdict(self) -> Verdict:
@@ -31,12 +31,12 @@ class Level(str, Enum):
         return _VERDICTS[self]
 
     def at_most(self, other: Level) -> Level:
-        """The weaker of the two."""
+        """Return the weaker of two levels."""
         return max(self, other, key=_ORDER.index)
 
 
 _ORDER = (Level.MUST, Level.SHOULD, Level.OBSERVED, Level.ROBUSTNESS)
-"""Strictest first."""
+"""The levels, strictest first."""
 _VERDICTS = {
     Level.MUST: Verdict.VIOLATES,
     Level.SHOULD: Verdict.DEVIATES,
@@ -46,27 +46,27 @@ _VERDICTS = {
 
 
 class Role(str, Enum):
-    """Which side of an exchange a clause is held against."""
+    """The side of an exchange that a clause binds."""
 
     PRODUCER = "producer"
     CONSUMER = "consumer"
 
 
 class NotBound(ValueError):
-    """A clause was held against a side that it does not bind."""
+    """Raised if a clause is cited against a side that it does not bind."""
 
 
 LIBRARY = "library"
-"""Bound in place of a role: the library whose own document the clause comes from, on whichever side it stands."""
+"""A key in place of a role: binds the library that published the document, on either side."""
 UNSIDED = ("nobody", "user")
-"""In place of a role: documents are silent or only state a fact, or the user is bound. Nothing can be broken by a library."""
+"""Keys in place of a role. The documents are silent or state a fact, or they bind the user, so no library can violate the clause."""
 
 
 @dataclass(frozen=True)
 class Duty:
     """One half of a clause: the source's keyword, and the demand in a sentence.
 
-    A starred keyword (``must*``) is inferred from declarative text: breaking it is a deviation.
+    A starred keyword (``must*``) is inferred from declarative text, so a violation is a deviation.
     """
 
     keyword: str
@@ -74,20 +74,20 @@ class Duty:
 
     @property
     def level(self) -> Level:
-        """What breaking it means."""
+        """The level of a violation."""
         return _LEVELS[self.keyword]
 
     @property
     def inferred(self) -> bool:
-        """Whether we infer the demand, because the source states it without a keyword."""
+        """``True`` if the suite infers the demand from a source without a keyword."""
         return self.keyword.endswith("*")
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One rule. ``duties`` maps who is bound to the duty: roles, :data:`LIBRARY`, or one of :data:`UNSIDED`.
+    """One rule. ``duties`` maps a bound party to its duty: a role, :data:`LIBRARY`, or one of :data:`UNSIDED`.
 
-    ``publisher`` is the library whose document it is, empty for a specification.
+    ``publisher`` is the library that published the document, or empty for a specification.
     """
 
     id: str
@@ -96,20 +96,20 @@ class Clause:
     publisher: str = ""
 
     def binds(self, role: Role) -> bool:
-        """Whether the clause demands anything of this side."""
+        """Return ``True`` if the clause binds this side."""
         return self._duty(role) is not None
 
     def duty(self, role: Role) -> Duty:
-        """The half of the clause that is about this side. Raises :class:`NotBound` if there is none."""
+        """Return the half of the clause for this side. Raises :class:`NotBound` if there is none."""
         found = self._duty(role) or next((self.duties[who] for who in UNSIDED if who in self.duties), None)
         if found is None:
             raise NotBound(f"{self.id} does not bind the {role.value}")
         return found
 
     def level(self, role: Role) -> Level:
-        """What breaking this clause means for that side. Raises :class:`NotBound` if it binds only the other one.
+        """Return the level of a violation by that side. Raises :class:`NotBound` if the clause only binds the other side.
 
-        A clause that binds nobody, or the user, can be cited for an observation about either side.
+        A clause that binds no side, or the user, can be cited for an observation about either side.
         """
         found = self._duty(role)
         if found is None:
@@ -118,7 +118,7 @@ class Clause:
         return found.level
 
     def level_for(self, role: Role, library: str) -> Level:
-        """As :meth:`level`, for a library by name: another library's document is at most a recommendation to it."""
+        """Return the level for a library by name. Another library's document is at most a recommendation to it."""
         level = self.level(role)
         return level.at_most(Level.SHOULD) if self.publisher not in ("", library) else level
 
@@ -127,19 +127,19 @@ class Clause:
 
     @property
     def statement(self) -> str:
-        """All its halves, each once."""
+        """The statements of all halves, each once."""
         return " ".join(dict.fromkeys(duty.text for duty in self.duties.values()))
 
     @property
     def documents(self) -> str:
-        """The documents that the source names by their titles, each with the place in it; none is abbreviated."""
+        """The full titles of the source's documents, each with the place in it."""
         documents = _text()["sources"]
         parts = (part.split(maxsplit=1) for part in self.source.split(";"))
         return "; ".join(f"{documents[key]['title']}{f' ({place[0]})' if place else ''}" for key, *place in parts)
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The addresses of the documents that the source names, as far as they have one."""
+        """The addresses of the source's documents that have one."""
         documents = _text()["sources"]
         keys = (part.split()[0] for part in self.source.split(";") if part.split())
         found = (documents[key]["url"] for key in keys if key in documents)
@@ -159,14 +159,14 @@ _LEVELS = {
 
 
 def clause(id: str) -> Clause:
-    """The clause of this id; ``KeyError`` if there is none."""
+    """Return the clause of this id. Raise ``KeyError`` if there is none."""
     data = _text()["clauses"][id]
     duties = {who: Duty(**duty) for who, duty in data["duties"].items()}
     return Clause(id, duties, data["source"], data.get("publisher", ""))
 
 
 def all_clauses() -> tuple[Clause, ...]:
-    """Every clause, in the order of the specification."""
+    """Return every clause, in the order of the specification."""
     return tuple(clause(id) for id in _text()["clauses"])
 
 

@@ -1,7 +1,6 @@
-"""DLPack 1.3 as code: the C structs, their constants, and a decoder that copies everything out.
+"""DLPack 1.3: C structs, constants, and a decoder that copies all fields.
 
-Pointers are kept as plain addresses (``c_void_p``) so that nothing is dereferenced by accident:
-a capsule under test may hold anything.
+Pointers are kept as plain addresses (``c_void_p``), so that nothing dereferences them by accident: a capsule under test may hold anything.
 """
 
 from __future__ import annotations
@@ -90,23 +89,22 @@ class DLManagedTensorVersioned(ctypes.Structure):
 
 
 DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-"""A deleter written in Python. ctypes takes the GIL for it, so it is callable from any thread (DLP-27)."""
+"""The type of a deleter in Python. ctypes takes the GIL for it, so any thread can call it (DLP-27)."""
 
 LEGACY = b"dltensor"
 VERSIONED = b"dltensor_versioned"
 USED_LEGACY = b"used_dltensor"
 USED_VERSIONED = b"used_dltensor_versioned"
 MAX_NDIM = 1024
-"""Above this a decoded ``ndim`` is taken for garbage rather than followed."""
+"""The highest ``ndim`` that is decoded. A higher one is garbage."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """Everything a capsule says, copied out of its struct.
+    """All fields of a capsule, copied from its struct.
 
-    ``shape`` and ``strides`` count elements; ``strides`` is ``None`` where the pointer is NULL
-    (row-major, DLP-20). ``version`` and ``flags`` are ``None`` in a legacy struct. ``address`` is
-    the struct's own address, ``deleter`` the function's (0 for NULL).
+    ``shape`` and ``strides`` count elements. ``strides`` is ``None`` for a NULL pointer (row-major, DLP-20). ``version`` and ``flags`` are
+    ``None`` in a legacy struct. ``address`` is the address of the struct, and ``deleter`` that of the function (0 for NULL).
     """
 
     address: int
@@ -124,28 +122,28 @@ class Tensor:
 
     @property
     def element0(self) -> int:
-        """Address of the first element: ``data + byte_offset`` (DLP-17)."""
+        """The address of the first element: ``data + byte_offset`` (DLP-17)."""
         return self.data + self.byte_offset
 
     @property
     def strides_or_packed(self) -> tuple[int, ...]:
-        """Strides in elements, computed where the struct left them NULL (DLP-20, DLP-21)."""
+        """Strides in elements, computed if the struct has NULL strides (DLP-20, DLP-21)."""
         return c_strides(self.shape) if self.strides is None else self.strides
 
 
 class Malformed(ValueError):
-    """A struct that cannot be decoded without following garbage."""
+    """Raised for a struct that cannot be decoded safely."""
 
 
 class ForeignVersion(Malformed):
-    """A struct of another major version: nothing is wrong with it, and nothing behind its flags may be read."""
+    """Raised for a struct of another major version. It may be correct, but the fields after ``flags`` must not be read."""
 
 
 def decode(address: int, name: bytes) -> Tensor:
-    """Copy out the struct at ``address``; ``name`` is the capsule's name, which decides the layout (I23).
+    """Copy the struct at ``address``. ``name`` is the capsule's name, which decides the layout (I23).
 
-    Raises :class:`Malformed` for an unknown name, an absurd ``ndim`` or a NULL shape with ``ndim > 0``; :class:`ForeignVersion`, which
-    is one, for another major version.
+    Raises :class:`Malformed` for an unknown name, an absurd ``ndim``, or a NULL shape with ``ndim > 0``. Raises its subclass
+    :class:`ForeignVersion` for another major version.
     """
     if name in (VERSIONED, USED_VERSIONED):
         managed = DLManagedTensorVersioned.from_address(address)
@@ -156,7 +154,7 @@ def decode(address: int, name: bytes) -> Tensor:
     if name in (LEGACY, USED_LEGACY):
         legacy = DLManagedTensor.from_address(address)
         return _tensor(address, legacy.dl_tensor, legacy.deleter, None, None)
-    raise Malformed(f"a capsule named {name!r} is no DLPack capsule (DLP-01)")
+    raise Malformed(f"a capsule named {name!r} is not a DLPack capsule (DLP-01)")
 
 
 def _tensor(
@@ -188,12 +186,12 @@ def _int64s(address: int, count: int) -> tuple[int, ...]:
 
 
 def raw(address: int, name: bytes) -> bytes:
-    """The struct's own bytes and those of its shape and strides: what an importer must not change (I08)."""
+    """Return the bytes of the struct, its shape and its strides, which an importer must not change (I08)."""
     size = ctypes.sizeof(DLManagedTensorVersioned if name in (VERSIONED, USED_VERSIONED) else DLManagedTensor)
     tensor = decode(address, name)
     return ctypes.string_at(address, size) + repr((tensor.shape, tensor.strides)).encode()
 
 
 def tells_unknown_keyword(text: str) -> bool:
-    """Return whether the text of a ``TypeError`` says that a method does not know a keyword: in Python's words, or in those of pybind11."""
+    """Return whether the message of a ``TypeError`` reports an unknown keyword, as Python or pybind11 word it."""
     return "keyword" in text or "incompatible function arguments" in text

@@ -1,4 +1,4 @@
-"""The element types that arrays can have, as DLPack and the array interface spell them (DLP-13, CAI-03)."""
+"""Element types of arrays, in the notation of DLPack and of the array interface (DLP-13, CAI-03)."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ class DLCode(IntEnum):
 class DType:
     """One element type.
 
-    ``bits`` is the width of an element in bits as DLPack counts it: a complex number has the
-    bits of both its parts. ``kind`` is the array interface's letter, or ``None`` where that
-    grammar has no letter for the type (bfloat16, 8-bit floats: grey area G4).
+    ``bits`` is the width of an element as DLPack counts it: a complex number has the bits of both its parts. ``kind`` is the array interface's
+    letter, or ``None`` for a type without one (bfloat16, 8-bit floats: grey area G4).
     """
 
     name: str
@@ -48,12 +47,12 @@ class DType:
 
     @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
+        """The bytes of one element."""
         return (self.bits + 7) // 8
 
     @property
     def typestr(self) -> str | None:
-        """The array interface's spelling in native byte order, such as ``<f4``."""
+        """The array interface's notation in native byte order, such as ``<f4``."""
         if self.kind is None:
             return None
         order = "|" if self.itemsize == 1 else NATIVE_ORDER
@@ -98,32 +97,32 @@ NARROW: dict[str, DType] = {
         DType("float6_e3m2fn", DLCode.FLOAT6_E3M2FN, 6, None),
     )
 }
-"""Types narrower than a byte. Elements are packed from the low bits up, unless a flag says that each has a byte (DLP-11)."""
+"""Types narrower than a byte. Elements are packed from the low bits up, unless a flag gives each a byte of its own (DLP-11)."""
 
 ARRAY_API = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
     "float32", "float64", "complex64", "complex128",
 )  # fmt: skip
-"""What every array-API library must be able to exchange (DLP-46)."""
+"""The types that every array-API library must be able to exchange (DLP-46)."""
 
 
 def dtype(name: str) -> DType:
-    """The type of this name; ``KeyError`` if there is none."""
+    """Return the type of this name. Raise ``KeyError`` if there is none."""
     return DTYPES[name]
 
 
 def from_dlpack(code: int, bits: int) -> DType | None:
-    """The type with this DLPack code and width in bits, or ``None`` if no scalar type has them."""
+    """Return the type with this DLPack code and width in bits, or ``None`` if no scalar type has them."""
     return next((d for d in DTYPES.values() if (d.code, d.bits) == (code, bits)), None)
 
 
 def from_typestr(typestr: str) -> DType | None:
-    """The type of an array-interface ``typestr`` in native byte order, or ``None``."""
+    """Return the type of an array-interface ``typestr`` in native byte order, or ``None``."""
     return next((d for d in DTYPES.values() if d.typestr and _same(d.typestr, typestr)), None)
 
 
 def is_raw(name: str) -> bool:
-    """Return whether the name that a library gives to a type stands for bytes without a meaning: NumPy's ``void16``, a typestr ``|V2``."""
+    """Return ``True`` for a type name that stands for raw bytes, such as NumPy's ``void16`` or a typestr ``|V2``."""
     return name.startswith("void") or name[1:2] == "V"
 
 

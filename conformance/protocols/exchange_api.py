@@ -1,4 +1,4 @@
-"""The DLPack C exchange API of dlpack.h 1.3: one table of functions per Python type (DLX-01 to DLX-06)."""
+"""DLPack C exchange API of dlpack.h 1.3: one table of functions for each Python type (DLX-01 to DLX-06)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TO_PY = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.p
 BORROW = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_void_p)
 CURRENT_STREAM = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p))
 SET_ERROR = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
-"""How the allocator tells an error, as it may be called without Python: context, kind, message."""
+"""The callback by which the allocator reports an error, without Python: context, kind, message."""
 ALLOCATE = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p, SET_ERROR)
 
 FUNCTIONS = (
@@ -42,7 +42,7 @@ class Table(ctypes.Structure):
 
 @dataclass(frozen=True)
 class ExchangeAPI:
-    """One decoded table: its address, version, the older table's address (0 for none), its functions' addresses."""
+    """One decoded table: its address, version, the older table's address (0 for none), and the addresses of its functions."""
 
     address: int
     version: tuple[int, int]
@@ -51,7 +51,7 @@ class ExchangeAPI:
 
 
 def table(kind: type[Any]) -> ExchangeAPI | None:
-    """The table that a Python type offers, or ``None``; ``ValueError`` if the attribute is malformed."""
+    """Return the table of a Python type, or ``None``. Raise ``ValueError`` if the attribute is malformed."""
     offered = getattr(kind, ATTRIBUTE, None)
     if offered is None:
         return None
@@ -63,7 +63,7 @@ def table(kind: type[Any]) -> ExchangeAPI | None:
 
 
 def chain(newest: ExchangeAPI) -> Iterator[ExchangeAPI]:
-    """The older tables that hang on this one (DLX-02), at most :data:`MAX_TABLES`: a longer chain has no end."""
+    """Yield the older tables behind this one (DLX-02), at most :data:`MAX_TABLES`, since a longer chain may be a cycle."""
     current = newest
     for _ in range(MAX_TABLES):
         if not current.previous:
@@ -73,7 +73,7 @@ def chain(newest: ExchangeAPI) -> Iterator[ExchangeAPI]:
 
 
 def decode(address: int) -> ExchangeAPI:
-    """Copy a table out; behind the header only if its major version is ours (DLX-02)."""
+    """Copy a table. The functions are only read for a supported major version (DLX-02)."""
     header = Header.from_address(address)
     version = (header.version.major, header.version.minor)
     functions: dict[str, int] = {}

@@ -1,7 +1,7 @@
-"""Shape, strides and offset of a view, and the few operations that make one view of another.
+"""Shape, strides and offset of a view, and the operations that create one view from another.
 
-Everything here counts **elements**, not bytes. It is the suite's own arithmetic: what a slice, a
-transposition or a broadcast should look like is computed here and never asked of a library.
+All numbers count **elements**, not bytes. The suite computes the result of a slice, a transposition or a broadcast here, and never asks a
+library for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Union
 
 @dataclass(frozen=True)
 class Strided:
-    """A view of a block: ``shape`` and ``strides`` per dimension and the ``offset`` of element 0."""
+    """A view of a block: ``shape`` and ``strides`` of each dimension, and the ``offset`` of element 0."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -24,17 +24,17 @@ class Strided:
 
     @property
     def ndim(self) -> int:
-        """Number of dimensions."""
+        """The number of dimensions."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
-        """Number of elements (not of distinct addresses)."""
+        """The number of elements, which may share addresses."""
         return prod(self.shape)
 
     @property
     def contiguous(self) -> bool:
-        """C-contiguous; extents of 0 and 1 make their stride irrelevant (CAI-13)."""
+        """``True`` if the view is C-contiguous. Strides of extents 0 and 1 are ignored (CAI-13)."""
         return same_strides(self.shape, self.strides, c_strides(self.shape))
 
 
@@ -46,7 +46,7 @@ class Index:
 
     @property
     def negative(self) -> bool:
-        """Whether a step runs backwards, which some libraries cannot express."""
+        """``True`` if a step is negative, which some libraries do not support."""
         return any(isinstance(k, slice) and (k.step or 1) < 0 for k in self.keys)
 
 
@@ -69,7 +69,7 @@ Step = Union[Index, Transpose, Broadcast]
 
 @lru_cache(maxsize=4096)
 def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Row-major strides of a packed array, in elements."""
+    """Return the row-major strides of a packed array, in elements."""
     strides: list[int] = []
     step = 1
     for extent in reversed(shape):
@@ -79,12 +79,12 @@ def c_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def packed(shape: tuple[int, ...]) -> Strided:
-    """The packed, row-major view of a whole block."""
+    """Return the packed, row-major view of a whole block."""
     return Strided(shape, c_strides(shape))
 
 
 def same_strides(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    """Whether two stride tuples address the same elements: extents below 2 do not count (I04, I05), each dimension has one."""
+    """Return ``True`` if two tuples of strides address the same elements. Strides of extents below 2 are ignored (I04, I05)."""
     if not len(shape) == len(a) == len(b):
         return False
     if 0 in shape:
@@ -93,7 +93,7 @@ def same_strides(shape: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...])
 
 
 def apply(view: Strided, step: Step) -> Strided:
-    """The view that ``step`` makes of ``view``."""
+    """Return the view that ``step`` creates from ``view``."""
     if isinstance(step, Index):
         return _index(view, step)
     if isinstance(step, Transpose):
@@ -126,13 +126,13 @@ def _broadcast(view: Strided, step: Broadcast) -> Strided:
 
 
 def offsets(view: Strided) -> Iterator[int]:
-    """The element offset of every element in row-major order."""
+    """Yield the offset of every element in row-major order, in elements."""
     for point in product(*(range(extent) for extent in view.shape)):
         yield view.offset + sum(i * s for i, s in zip(point, view.strides))
 
 
 def span(view: Strided) -> tuple[int, int]:
-    """Lowest and one past the highest element offset that the view reaches; (offset, offset) if empty."""
+    """Return the lowest element offset and one past the highest. Both are the view's offset if it is empty."""
     if view.size == 0:
         return view.offset, view.offset
     low = view.offset + sum(min(0, (n - 1) * s) for n, s in zip(view.shape, view.strides))
@@ -141,22 +141,22 @@ def span(view: Strided) -> tuple[int, int]:
 
 
 def gather(block: bytes, view: Strided, itemsize: int) -> bytes:
-    """The bytes of the view's elements in row-major order, taken from the block's bytes."""
+    """Return the bytes of the view's elements in row-major order, from the bytes of the block."""
     strides = tuple(stride * itemsize for stride in view.strides)
     return gather_by_bytes(block, Strided(view.shape, strides, view.offset * itemsize), itemsize)
 
 
 def gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
-    """As :func:`gather`, of a view whose strides and offset count bytes.
+    """Like :func:`gather`, for a view whose strides and offset count bytes.
 
-    The longest axis is taken at once, byte by byte of its elements: so a large array costs no more than a copy of it. Those of the newest small
-    blocks are remembered, because an exchange reads the same elements several times.
+    Slices copy the longest axis at once, for each byte of an element, so a large array costs no more than a copy of it. The results for the
+    latest small blocks are cached, because an exchange reads the same elements several times.
     """
     return (_gathered if len(block) <= _SMALL else _gather_by_bytes)(block, view, itemsize)
 
 
 _SMALL = 1 << 14
-"""Bytes of a block."""
+"""The size in bytes up to which a block is small."""
 
 
 def _gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
@@ -183,7 +183,7 @@ _gathered = lru_cache(maxsize=256)(_gather_by_bytes)
 
 
 def _every(block: bytes, first: int, count: int, step: int) -> bytes:
-    """So many bytes of the block, so far from each other."""
+    """Return ``count`` bytes of the block that are ``step`` bytes apart."""
     if not step:
         return block[first : first + 1] * count
     last = first + (count - 1) * step
@@ -192,9 +192,9 @@ def _every(block: bytes, first: int, count: int, step: int) -> bytes:
 
 
 def scatter_by_bytes(block: bytearray, view: Strided, itemsize: int, data: bytes) -> None:
-    """Write elements in row-major order into the block's bytes, through a view whose strides and offset count bytes.
+    """Write elements in row-major order into the block, through a view whose strides and offset count bytes.
 
-    The longest axis is written at once, as :func:`gather_by_bytes` reads it. Of elements in one place the last one stays.
+    Slices write the longest axis at once, as in :func:`gather_by_bytes`. If elements share an address, the last one remains.
     """
     if not view.size:
         return

@@ -1,6 +1,6 @@
-"""The reference exporter: an array of ours that offers both protocols, well-behaved and fully watched.
+"""Reference exporter: an array that offers both protocols, follows every rule, and records each call.
 
-Every small decision is a method of its own, so that a deliberate fault is a subclass that changes one.
+Each small decision is a method, so that a deliberate fault is a subclass that overrides one method.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .streams import LEGACY, WorkStream
 
 _HOST = (int(DLDeviceType.CPU), 0)
 NEWEST = (1, 3)
-"""The DLPack version that the reference implements."""
+"""The DLPack version that the reference library implements."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of ``__dlpack__`` as it arrived."""
+    """One call of ``__dlpack__`` with its arguments."""
 
     positional: tuple[Any, ...]
     keywords: dict[str, Any]
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass
 class Log:
-    """What a consumer did with an exporter."""
+    """The calls that consumers have made on an exporter."""
 
     dlpack: list[Call] = field(default_factory=list)
     dlpack_device: int = 0
@@ -43,7 +43,7 @@ class Log:
 
     @property
     def deleter_calls(self) -> int:
-        """Calls of the deleter over all exports."""
+        """The number of deleter calls over all exports."""
         return sum(m.deleter_calls for m in self.exports)
 
 
@@ -52,22 +52,21 @@ _STRIDES_REQUIRED = (1, 2)
 
 
 class Exporter:
-    """An array in ``block``: element type, view (in elements, relative to the block's start), read-only or not.
+    """An array in ``block`` with an element type and a view (in elements, relative to the start of the block).
 
-    ``override`` replaces fields of every exported struct, ``cai_override`` keys of the dictionary; this is how
-    the suite makes capsules and dictionaries that no library would export by itself. ``newest`` is the highest version
-    of DLPack that is offered, ``None`` for legacy capsules only. ``byte_strides`` replaces the view's strides
-    by others in bytes, which need not be multiples of the element's size. ``pending`` says that memory does not hold the
-    elements yet but what they are still to be computed from, as lazy libraries know it: such an array is not exported.
-    ``writer`` is the stream whose queued work may still write or read the elements, ``None`` if nothing can be pending.
+    ``override`` replaces fields of every exported struct, and ``cai_override`` replaces keys of the dictionary. The suite uses both for
+    capsules and dictionaries that no library exports. ``newest`` is the highest DLPack version that is offered, or ``None`` for legacy
+    capsules only. ``byte_strides`` replaces the view's strides by strides in bytes, which need not be multiples of the element size.
+    ``pending`` marks an array in a lazy state: memory does not hold the elements yet, so the array is not exported. ``writer`` is the
+    stream with queued work on the elements, or ``None`` if no work can be pending.
     """
 
     table_class: ClassVar[Any] = None
-    """Makes the table of DLPack's C exchange API; ``None`` for :class:`conformance.reference.table.Table`."""
+    """The class of the C exchange API's table, or ``None`` for :class:`conformance.reference.table.Table`."""
     stream_class: ClassVar[type[WorkStream]] = WorkStream
-    """What the streams of who works with this exporter are."""
+    """The class of the streams that work with this exporter."""
     library_version: ClassVar[str] = "1.0.0"
-    """The version that the library of this type tells: by it a consumer may choose how it reads the type."""
+    """The version that the library of this type reports. A consumer may choose by it how to read the type."""
 
     def __init__(
         self,
@@ -92,65 +91,65 @@ class Exporter:
         self.writer: WorkStream | None = None
         self.byte_strides: tuple[int, ...] | None = None
         self.omits_strides = False
-        """Whether capsules before DLPack 1.2 have NULL strides where the array is C-contiguous (DLP-21)."""
+        """``True`` for NULL strides in capsules below DLPack 1.2 of C-contiguous arrays (DLP-21)."""
         self.byte_offset = 0
         """Bytes between the data pointer of a capsule and element 0 (DLP-17)."""
         self.log = Log()
         self._left: list[Block] = []
-        """Memory that the array had before and that a dictionary has told: its readers hold the array alone (CAI-27)."""
+        """Former memory of the array that a dictionary has published. Readers of the dictionary hold only the array (CAI-27)."""
 
-    # -- other memory
+    # New memory
 
     def renew(self) -> None:
-        """Give the array other memory of the same size, all zeros where that is cheap; who was given the old one keeps it (DLP-49)."""
+        """Move the array to new memory of the same size. Exports keep the old memory (DLP-49)."""
         self.move(self.view)
 
     def grow(self, times: int) -> None:
-        """Give a packed vector so many times the elements, in other memory."""
+        """Move a packed vector to new memory with ``times`` as many elements."""
         self.move(packed((times * self.view.size,)))
 
     def move(self, view: Strided) -> None:
-        """Give the array other memory, for this view."""
+        """Move the array to new memory for this view."""
         old, self.block = self.block, self.memory.allocate(view.size * self.dtype.itemsize)
         self.view = view
         self.leave(old)
 
     def leave(self, block: Block) -> None:
-        """Leave memory that the array has no use for to the objects that were told of it."""
+        """Drop old memory, or keep it alive if a dictionary has published it."""
         if self.log.cai:
             self._left.append(block)
 
     def block_of_views(self) -> Block:
-        """The memory that a view of the array has: the same block."""
+        """Return the memory that a view of the array uses: the same block."""
         return self.block
 
-    # -- where the elements are
+    # The place of the elements
 
     def element0(self) -> int:
-        """Address of the first element in bytes; of nothing, if there is none."""
+        """Return the address of the first element, or the place where it would be."""
         return self.block.address + self.view.offset * self.dtype.itemsize
 
     def strides_bytes(self) -> tuple[int, ...]:
-        """Strides in bytes."""
+        """Return the strides in bytes."""
         if self.byte_strides is not None:
             return self.byte_strides
         return tuple(s * self.dtype.itemsize for s in self.view.strides)
 
     @property
     def contiguous(self) -> bool:
-        """C-contiguous, by the strides that it has in the end (CAI-13)."""
+        """``True`` if the array is C-contiguous by its final strides (CAI-13)."""
         size = self.dtype.itemsize
         return same_strides(self.view.shape, self.strides_bytes(), tuple(s * size for s in c_strides(self.view.shape)))
 
     def fill(self, value: int, stream: WorkStream) -> None:
-        """Queue on a stream that every 32-bit element of a packed array becomes ``value``, and remember the stream (CAI-28)."""
+        """Queue a fill of a packed array's 32-bit elements with ``value``, and record the stream (CAI-28)."""
         self.memory.streams().fill(self.element0(), self.view.size, value, stream.handle)
         self.writer = stream
 
     def copy(self, into: int, stream: WorkStream) -> None:
-        """Queue on a stream a copy of a packed array's elements to an address, and remember the stream (CAI-28).
+        """Queue a copy of a packed array's elements to an address, and record the stream (CAI-28).
 
-        What is pending on another stream comes first, so that this one covers it all (CAI-22).
+        Make the stream wait for pending work on another stream first, so that this stream covers all work (CAI-22).
         """
         streams = self.memory.streams()
         if self.writer is not None and self.writer.handle != stream.handle:
@@ -159,7 +158,7 @@ class Exporter:
         self.writer = stream
 
     def comes_after(self, handle: int) -> None:
-        """Remember the stream on which work on the import that is exported again may be pending."""
+        """Record the stream with pending work on an import that is exported again."""
         self.writer = self.stream_class(self.memory.streams(), handle)
 
     # -- CUDA Array Interface
@@ -180,28 +179,28 @@ class Exporter:
         return {k: v for k, v in {**described, **self.cai_override}.items() if v is not REMOVED}
 
     def check_cai(self) -> None:
-        """Host memory has no array interface: ``AttributeError``, so that nobody finds the attribute (CAI-01)."""
+        """Raise ``AttributeError`` for host memory, so that ``hasattr`` is false (CAI-01)."""
         if self.device()[0] == DLDeviceType.CPU:
             raise AttributeError("an array in host memory has no __cuda_array_interface__ (CAI-01)")
 
     def cai_typestr(self) -> str:
-        """The ``typestr``; raw bytes (``V``) for a type that the grammar has no letter for (G4)."""
+        """Return the ``typestr``: raw bytes (``V``) for a type without a letter (G4)."""
         return self.dtype.typestr or f"|V{self.dtype.itemsize}"
 
     def cai_address(self) -> int:
-        """The pointer: 0 exactly if there is no element (CAI-06)."""
+        """Return the pointer, which is 0 exactly if there is no element (CAI-06)."""
         return self.element0() if self.view.size else 0
 
     def cai_strides(self) -> tuple[int, ...] | None:
-        """``None`` for C-contiguous, else strides in bytes (CAI-10 to CAI-12)."""
+        """Return ``None`` for a C-contiguous array, and strides in bytes for others (CAI-10 to CAI-12)."""
         return None if self.view.contiguous and self.byte_strides is None else self.strides_bytes()
 
     def cai_readonly(self) -> bool:
-        """The read-only bit (CAI-08)."""
+        """Return the read-only flag (CAI-08)."""
         return self.readonly
 
     def cai_stream(self) -> int | None:
-        """The stream that the elements were written on (CAI-22), ``None`` if nothing is pending (CAI-23)."""
+        """Return the stream that wrote the elements (CAI-22), or ``None`` if nothing is pending (CAI-23)."""
         return None if self.writer is None else self.writer.handle
 
     # -- DLPack
@@ -222,7 +221,7 @@ class Exporter:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
-        """The protocol's method (DLP-30): a capsule, or ``BufferError`` for what cannot be served."""
+        """Return a capsule (DLP-30), or raise ``BufferError`` for an unsupported request."""
         self.check_pending()
         self.check_dtype()
         self.check_stream(stream)
@@ -236,25 +235,25 @@ class Exporter:
         return self.export(replace(fields, **self.override), source)
 
     def to_capsule(self) -> Any:
-        """A bare legacy capsule, as older functions called ``to_dlpack`` give it."""
+        """Return a bare legacy capsule, as older functions named ``to_dlpack`` do."""
         return self.__dlpack__()
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule around a new struct with these fields, which keeps ``owner`` alive, and the memory that it has now."""
+        """Return a capsule around a new struct with these fields. It keeps ``owner`` and the owner's present memory alive."""
         managed = Managed(fields, (owner, self.held(owner)))
         self.log.exports.append(managed)
         return managed.capsule()
 
     def held(self, owner: Any) -> Any:
-        """The memory that an export keeps beside its owner, which may get another (DLP-49)."""
+        """Return the memory that an export keeps alive beside its owner, since the owner may move to new memory (DLP-49)."""
         return owner.block if isinstance(owner, Exporter) else None
 
     def device(self) -> tuple[int, int]:
-        """The DLPack (type, id) of the memory."""
+        """Return the DLPack (type, id) of the memory."""
         return (int(self.memory.device[0]), int(self.memory.device[1]))
 
     def table_fields(self) -> Fields:
-        """What the functions of the table tell of this array: the same as a versioned capsule (DLX-06)."""
+        """Return the fields that the table's functions report, which are those of a versioned capsule (DLX-06)."""
         self.check_pending()
         return replace(self.fields(NEWEST, copied=False), **self.override)
 
@@ -264,17 +263,17 @@ class Exporter:
             raise BufferError("memory does not hold the elements (DLP-23)")
 
     def check_dtype(self) -> None:
-        """Refuse elements that DLPack has no number type for, such as dates (DLP-23)."""
+        """Refuse elements without a numeric type in DLPack, such as dates (DLP-23)."""
         if self.dtype.code is DLCode.OPAQUE:
             raise BufferError(f"DLPack cannot express {self.dtype.name} (DLP-23)")
 
     def check_readonly(self, version: tuple[int, int] | None, *, copied: bool) -> None:
-        """Refuse a legacy capsule of a read-only array: it could not say so (DLP-08)."""
+        """Refuse a legacy capsule of a read-only array, since it has no flags (DLP-08)."""
         if self.readonly and version is None and not copied:
             raise BufferError("a legacy capsule cannot say that an array is read-only (DLP-08)")
 
     def check_stream(self, stream: int | None) -> None:
-        """Refuse what the protocol forbids: anything but ``None`` on the CPU, 0, below -1 and what is no int on CUDA."""
+        """Refuse invalid streams: any stream on the CPU; 0, numbers below -1 and non-integers on CUDA."""
         if self.device()[0] == DLDeviceType.CPU:
             if stream is not None:
                 raise BufferError("a CPU array takes no stream (DLP-36)")
@@ -284,7 +283,7 @@ class Exporter:
             raise BufferError(f"stream {stream} is not allowed (DLP-31)")
 
     def order(self, stream: int | None) -> None:
-        """Have the consumer's stream wait for the elements: not for -1 (DLP-32), the legacy stream for ``None`` (DLP-31)."""
+        """Make the consumer's stream wait for the elements. -1 means no wait (DLP-32), and ``None`` the legacy stream (DLP-31)."""
         if self.writer is None or stream == -1:
             return
         waiter = LEGACY if stream is None else stream
@@ -292,18 +291,18 @@ class Exporter:
             self.memory.streams().wait(waiter, self.writer.handle)
 
     def check_device(self, dl_device: tuple[int, int] | None) -> None:
-        """Refuse another device than the array's own (DLP-38)."""
+        """Refuse a device other than the array's own (DLP-38)."""
         if dl_device is not None and not self.goes_to_host(dl_device) and _plain(dl_device) != self.device():
             raise BufferError(f"cannot export to device {dl_device} (DLP-38)")
 
     def negotiate(self, max_version: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The struct's version, ``None`` for legacy (DLP-02)."""
+        """Return the version of the struct, or ``None`` for a legacy one (DLP-02)."""
         if max_version is None or max_version[0] < 1:
             return None
         return self.newest
 
     def fields(self, version: tuple[int, int] | None, *, copied: bool) -> Fields:
-        """The struct's content before any override."""
+        """Return the struct's fields before any override."""
         return Fields(
             data=self.dl_data() - self.split(),
             byte_offset=self.split(),
@@ -317,17 +316,17 @@ class Exporter:
         )
 
     def split(self) -> int:
-        """The byte offset; 0 for no elements, which have no address (DLP-19)."""
+        """Return the byte offset: 0 for an array without elements, which has no address (DLP-19)."""
         return self.byte_offset if self.view.size else 0
 
     def dl_data(self) -> int:
-        """The data pointer: NULL for no elements (DLP-19); offsets are already in it."""
+        """Return the data pointer, with all offsets added: NULL for an array without elements (DLP-19)."""
         return self.element0() if self.view.size else 0
 
     def dl_strides(self, version: tuple[int, int] | None) -> tuple[int, ...] | None:
-        """Strides in elements; NULL only if asked for, where that is legal (DLP-20, DLP-21).
+        """Return strides in elements, or NULL if requested and legal (DLP-20, DLP-21).
 
-        Raises ``BufferError`` for strides that are not whole elements (DLP-23).
+        Raises ``BufferError`` for strides that are not multiples of the element size (DLP-23).
         """
         if self.omits_strides and self.contiguous and (version is None or version < _STRIDES_REQUIRED):
             return None
@@ -336,22 +335,22 @@ class Exporter:
         return tuple(self.whole_elements(n, s) for n, s in zip(self.view.shape, self.byte_strides))
 
     def whole_elements(self, extent: int, stride: int) -> int:
-        """A stride in bytes as a number of elements; one that is never taken may be rounded (I05), as all of an empty array are."""
+        """Return a stride in elements. A stride that is never used may be rounded (I05), and an empty array uses none."""
         if stride % self.dtype.itemsize and extent > 1 and self.view.size:
-            raise BufferError(f"a stride of {stride} bytes is no number of elements (DLP-23)")
+            raise BufferError(f"a stride of {stride} bytes is not a multiple of the element size (DLP-23)")
         return stride // self.dtype.itemsize
 
     def flags(self, *, copied: bool) -> int:
-        """The read-only and copied bits (DLP-08, DLP-10)."""
+        """Return the read-only and copied flags (DLP-08, DLP-10)."""
         flags = DLFlags.READ_ONLY if self.readonly and not copied else DLFlags.NONE
         return int(flags | (DLFlags.IS_COPIED if copied else DLFlags.NONE))
 
     def goes_to_host(self, dl_device: tuple[int, int] | None) -> bool:
-        """Whether an array that is not in host memory is asked for there, which every producer should serve (DLP-38)."""
+        """Return ``True`` for a request to copy device memory to the host, which every producer should support (DLP-38)."""
         return dl_device is not None and _plain(dl_device) == _HOST != self.device()
 
     def placed(self, stream: int | None, dl_device: tuple[int, int] | None, copy: bool | None) -> Exporter:
-        """What is exported: this array, a copy of it (DLP-39), or a copy on the host, which is done on return (DLP-37)."""
+        """Return the exporter for a request: this array, a copy (DLP-39), or a finished copy on the host (DLP-37)."""
         if self.goes_to_host(dl_device):
             if stream is not None:
                 raise BufferError(f"the host has no streams: stream {stream} is not allowed (DLP-37)")
@@ -364,28 +363,28 @@ class Exporter:
         return self.copied() if self.writer is None else self.copied_on(self.copying_stream(stream))
 
     def finish(self) -> None:
-        """Wait for what is pending."""
+        """Wait for pending work on the array."""
         if self.writer is not None:
             self.memory.streams().synchronize(self.writer.handle)
 
     def copied(self) -> Exporter:
-        """A packed copy in memory of its own (DLP-39), of an array that nothing is pending on."""
+        """Return a packed copy (DLP-39) of an array without pending work."""
         return self.copied_to(self.memory)
 
     def copied_to(self, memory: Memory) -> Exporter:
-        """A packed copy in this memory, done on return."""
+        """Return a packed copy in this memory. The copy is done on return."""
         view = Strided(self.view.shape, self.strides_bytes())
         data = gather_by_bytes(self.memory, self.element0(), view, self.dtype.itemsize)
         return self._as_copy(memory, memory.filled(data))
 
     def copying_stream(self, stream: int | None) -> int:
-        """Where a copy is made: on the stream that was named (DLP-40), on that of the pending work for -1."""
+        """Return the stream of a copy: the requested one (DLP-40), or the writer's for -1."""
         if stream == -1 and self.writer is not None:
             return self.writer.handle
         return LEGACY if stream is None else stream
 
     def copied_on(self, stream: int) -> Exporter:
-        """A packed copy, queued on a stream behind what is pending; of an array with gaps it is done on return."""
+        """Return a packed copy, queued on a stream after pending work. The copy of an array with gaps is done on return."""
         if not self.contiguous:
             self.finish()
             return self.copied()
@@ -396,7 +395,7 @@ class Exporter:
         return self._as_copy(self.memory, block)
 
     def _as_copy(self, memory: Memory, block: Block) -> Exporter:
-        """The packed array in this block, which is exported in the form that this array is exported in."""
+        """Return a packed array in this block that is exported with the same options as this array."""
         made = type(self)(memory, block, self.dtype, packed(self.view.shape))
         made.omits_strides, made.byte_offset = self.omits_strides, self.byte_offset
         return made
@@ -407,7 +406,7 @@ def _plain(device: tuple[int, int]) -> tuple[int, ...]:
 
 
 class Removed:
-    """Marks a key that an override takes out of the dictionary."""
+    """Marks a key that an override removes from the dictionary."""
 
 
 REMOVED = Removed()

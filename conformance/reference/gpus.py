@@ -1,4 +1,4 @@
-"""GPUs by their number: which one is current in this thread. CUDA's, or the two of the simulated device."""
+"""GPUs by number: CUDA's, or the two of the simulated device. One of them is current in each thread."""
 
 from __future__ import annotations
 
@@ -10,55 +10,50 @@ from typing import Protocol
 from conformance.cuda import context
 
 SIMULATED_GPUS = 2
-"""How many GPUs the simulated device has."""
+"""The number of GPUs of the simulated device."""
 
 
 class Gpus(Protocol):
     """The GPUs of one kind of device."""
 
     def current(self) -> int | None:
-        """The GPU that is current in this thread, ``None`` if none is."""
+        """Return the GPU that is current in this thread, or ``None``."""
 
     def set_current(self, ordinal: int) -> None:
-        """Make a GPU current in this thread, until somebody chooses another."""
+        """Make a GPU current in this thread until the next call."""
 
     def using(self, ordinal: int) -> AbstractContextManager[None]:
-        """A GPU is current inside the block; what was current before is current after."""
+        """Make a GPU current within the block, and restore the previous one at the end."""
 
 
 class CudaGpus:
-    """By primary contexts, as runtime-API libraries choose a GPU (CUD-11)."""
+    """CUDA's GPUs by their primary contexts, as runtime-API libraries choose a GPU (CUD-11)."""
 
     def current(self) -> int | None:
-        """``cuCtxGetDevice``."""
         return context.current_ordinal()
 
     def set_current(self, ordinal: int) -> None:
-        """``cuCtxSetCurrent``."""
         context.set_current(context.primary(ordinal))
 
     def using(self, ordinal: int) -> AbstractContextManager[None]:
-        """``cuCtxPushCurrent``."""
         return context.using(context.primary(ordinal))
 
 
 class SimulatedGpus:
-    """A number in each thread."""
+    """The simulated GPUs: one number in each thread."""
 
     def __init__(self) -> None:
         self._here = threading.local()
 
     def current(self) -> int:
-        """0 where none has been chosen."""
+        """Return the current GPU, which is 0 until one is chosen."""
         return getattr(self._here, "ordinal", 0)
 
     def set_current(self, ordinal: int) -> None:
-        """Remember the number."""
         self._here.ordinal = ordinal
 
     @contextmanager
     def using(self, ordinal: int) -> Iterator[None]:
-        """Remember the number for a while."""
         before = self.current()
         self.set_current(ordinal)
         try:
@@ -72,5 +67,5 @@ SIMULATED = SimulatedGpus()
 
 
 def of(real: bool) -> Gpus:
-    """CUDA's GPUs, or those of the simulated device."""
+    """Return CUDA's GPUs, or those of the simulated device."""
     return CUDA if real else SIMULATED

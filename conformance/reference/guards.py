@@ -1,7 +1,8 @@
-"""Guard bytes before and behind the blocks of the reference: a changed byte shows a write outside of the block.
+"""Guard bytes before and behind the reference library's blocks. A changed byte shows a write outside of the block.
 
-A page without access behind each block would stop the write itself. There are no such pages, for three reasons. They cost five times as much. A block
-whose size is no multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would end the process.
+A page without access behind each block would stop the write itself. The suite has no such pages, for three reasons. They cost five times
+as much. A block whose size is not a multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would
+end the process.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ Seen = tuple[bytes, bytes]
 """The bytes before and behind a block, :data:`SIZE` each."""
 
 SIZE = 256
-"""Bytes before a block, and as many behind it. A multiple of the alignment of blocks."""
+"""The number of guard bytes on each side of a block. It is a multiple of the alignment of blocks."""
 PATTERN = bytes((37 * i + 91) % 256 for i in range(SIZE))
-"""No two bytes side by side are equal, so every run of two or more equal bytes shows."""
+"""A pattern without two equal neighbours, so that every run of two or more equal bytes shows."""
 
 
 class Guarded(Protocol):
@@ -27,16 +28,16 @@ class Guarded(Protocol):
     nbytes: int
 
     def guards(self) -> Seen | None:
-        """The bytes before and behind; ``None`` where they cannot be read."""
+        """Return the bytes before and behind the block, or ``None`` if they cannot be read."""
 
     @classmethod
     def guards_of(cls, blocks: Sequence[Any]) -> Sequence[Seen | None]:
-        """Those of several blocks of this class."""
+        """Return the guard bytes of several blocks of this class."""
 
 
 @dataclass(frozen=True)
 class Spill:
-    """Bytes that have changed on one side of a block. ``offset`` is that of the first one from the start of the block, in bytes."""
+    """Changed bytes on one side of a block. ``offset`` is the place of the first one, in bytes from the start of the block."""
 
     address: int
     nbytes: int
@@ -45,22 +46,22 @@ class Spill:
 
     @property
     def told(self) -> str:
-        """Return a sentence part with the number of bytes and their place relative to the block."""
+        """Return the number of changed bytes and their place relative to the block, as part of a sentence."""
         many = f"{self.changed} byte{'s' * (self.changed != 1)}"
         if self.offset < 0:
-            return f"{many} changed from {-self.offset} bytes before the block on ({self.nbytes} bytes at {self.address:#x})"
+            return f"{many} changed, starting {-self.offset} bytes before the block ({self.nbytes} bytes at {self.address:#x})"
         behind = self.offset - self.nbytes
-        return f"{many} changed from {behind} bytes behind the end of the block on ({self.nbytes} bytes at {self.address:#x})"
+        return f"{many} changed, starting {behind} bytes behind the end of the block ({self.nbytes} bytes at {self.address:#x})"
 
 
 class Guards:
-    """The blocks since :meth:`begin`, and the writes outside of them, also of blocks that are released."""
+    """The blocks since :meth:`begin`, and the writes outside of them, including blocks that are already released."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Forget all blocks so far: a new case is not responsible for them."""
+        """Forget all blocks, because a new case is not responsible for earlier ones."""
         self._living: weakref.WeakSet[Guarded] = weakref.WeakSet()
         self._found: list[Spill] = []
 
@@ -75,7 +76,7 @@ class Guards:
             self._found += spills(block)
 
     def retire_all(self, blocks: Iterable[Guarded]) -> None:
-        """As :meth:`retire` for blocks that are about to be released, all of one class."""
+        """Retire several blocks of one class together, before their release."""
         living = [block for block in blocks if block in self._living]
         if not living:
             return
@@ -84,7 +85,7 @@ class Guards:
             self._found += _changes(block, seen)
 
     def forget(self, block: Guarded) -> None:
-        """Stop watching a block whose damaged guard bytes are reported already."""
+        """Stop watching a block whose damaged guard bytes are already reported."""
         self._living.discard(block)
 
     def spills(self) -> tuple[Spill, ...]:
@@ -109,4 +110,4 @@ def _changes(block: Guarded, seen: Seen | None) -> list[Spill]:
 
 
 GUARDS = Guards()
-"""The guards of this process. The workbench begins them with each case, and asks for spills at its end (``execution/workbench.py``)."""
+"""The guards of this process. The workbench calls :meth:`Guards.begin` for each case, and :meth:`Guards.spills` at its end."""

@@ -1,12 +1,10 @@
-"""The structs behind the reference's capsules: built in full, watched for every call of their deleter.
+"""Structs behind the reference library's capsules, with a record of every deleter call.
 
-A struct stays alive until its deleter has run. A second call, or a call with a pointer that was
-never handed out, is recorded and not punished with a crash.
+A struct stays alive until its deleter has run. A second call, and a call with an unknown pointer, are recorded and do not crash.
 
-Deleter and destructor are Python behind ctypes, and such a function loses an exception that is in flight when it
-is called. The deleter can do nothing about it (:attr:`Deleter.NATIVE` can). The destructor is kept out of such moments:
-every capsule is also held here until the next one is made or :func:`settle` is called, so that an importer that
-drops a capsule while it raises never runs it.
+The deleter and the destructor are Python functions behind ctypes, and such a function loses the current exception when it is called. The
+deleter cannot avoid that (:attr:`Deleter.NATIVE` can). The destructor does not run at such moments: this module also holds every capsule
+until the next one is made or :func:`settle` is called. So an importer that drops a capsule while it raises does not run the destructor.
 """
 
 from __future__ import annotations
@@ -32,25 +30,24 @@ from conformance.protocols.dlpack import (
 
 
 class Deleter(str, Enum):
-    """What a struct's deleter is."""
+    """The kind of a struct's deleter."""
 
     COUNTING = "counting"
-    """Ours, in Python: counts, releases the owner, takes the GIL by itself."""
+    """A Python function: counts its calls, releases the owner, and takes the GIL itself."""
     NATIVE = "native"
-    """libc's ``rand_r``: takes the struct's first 32 bits one step through its generator. Needs no interpreter, so it
-    also counts with an exception in flight, from a thread that Python never saw, and after the interpreter is gone; it
-    releases nothing."""
+    """libc's ``rand_r``, which advances the struct's first 32 bits by one step of its generator. It needs no interpreter. So it also counts
+    calls during an exception, from a thread without Python state, and after the interpreter has ended. It releases nothing.
+    """
     NULL = "null"
-    """None at all, which the specification allows (DLP-26)."""
+    """No deleter, which the specification allows (DLP-26)."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """Every field of an exported struct. ``version`` and ``flags`` of ``None`` make the legacy struct.
+    """Every field of an exported struct. ``None`` for ``version`` and ``flags`` makes a legacy struct.
 
-    ``shape`` and ``strides`` count elements; ``None`` leaves the pointer NULL. ``ndim`` defaults to the
-    length of ``shape``. ``has_context`` says whether ``manager_ctx`` points to something: it is the producer's own, so both are
-    allowed, and an importer has nothing to conclude from it.
+    ``shape`` and ``strides`` count elements; ``None`` leaves the pointer NULL. ``ndim`` defaults to the length of ``shape``.
+    ``has_context`` gives ``manager_ctx`` a value. That field belongs to the producer, so an importer must accept both.
     """
 
     data: int
@@ -74,11 +71,10 @@ class Fields:
 
 
 class Managed:
-    """One exported struct and what became of it.
+    """One exported struct and its record.
 
-    ``deleter_calls`` counts calls of the deleter with this struct's address; ``owner`` is what the
-    struct keeps alive until the first of them. ``callers`` are the threads that called the counting deleter, by the
-    ids of the kernel: Python gives the identifier of a thread that has ended to the next one.
+    ``deleter_calls`` counts deleter calls with this struct's address. ``owner`` is the object that the struct keeps alive until the first call.
+    ``callers`` are the kernel's ids of the threads that called the counting deleter. Python reuses the identifiers of ended threads.
     """
 
     def __init__(self, fields: Fields, owner: Any) -> None:
@@ -114,15 +110,15 @@ class Managed:
 
     @property
     def deleter_calls(self) -> int:
-        """How often the deleter was called with the right pointer."""
+        """The number of deleter calls with the right pointer."""
         if self.fields.deleter is Deleter.NATIVE:
             return _steps(self._first_word, ctypes.c_uint32.from_address(self.address).value)
         return len(self.callers)
 
     def capsule(self) -> Any:
-        """A fresh capsule around the struct, with the destructor that the specification describes (DLP-24).
+        """Return a new capsule around the struct, with the destructor that the specification describes (DLP-24).
 
-        It is destroyed at the earliest by the next :func:`settle`, which making a capsule implies.
+        It is destroyed by the next :func:`settle` at the earliest. Making a capsule calls :func:`settle`.
         """
         settle()
         made = capsule.new(self.address, self.fields.name, DESTRUCTOR_ADDRESS)
@@ -130,30 +126,30 @@ class Managed:
         return made
 
     def run_deleter(self) -> None:
-        """What a call of the counting deleter does; releases the owner once."""
+        """Record a call of the counting deleter, and release the owner once."""
         self.callers.append(threading.get_native_id())
         self.owner = None
         _live.pop(self.address, None)
 
 
 _CONTEXT_BYTES = 16
-"""Of a ``manager_ctx``: memory of ours with nothing in it, another for each struct."""
+"""The size of each struct's own ``manager_ctx``, whose content is unused."""
 
 stray_deleter_calls: list[int] = []
-"""Addresses that a deleter was called with though no struct of ours lies there."""
+"""The addresses of deleter calls for which this module has no struct."""
 
 _live: dict[int, Managed] = {}
 _known: weakref.WeakValueDictionary[int, Managed] = weakref.WeakValueDictionary()
 _held: list[Any] = []
 _NEWEST = 64
 _native: deque[Managed] = deque(maxlen=_NEWEST // 4)
-"""The newest structs with a native deleter, which cannot release the owner themselves. A struct that is not released keeps its owner."""
+"""The latest structs with a native deleter, which cannot release the owner itself. A struct that is not released keeps its owner."""
 _released: deque[Managed] = deque(maxlen=_NEWEST)
-"""The structs released last: their memory stays, so a second call of the deleter still finds it."""
+"""The structs that were released last. Their memory stays valid, so that a second deleter call finds it."""
 
 
 def settle() -> None:
-    """Let go of the capsules that are held back: those that nobody else has are destroyed now."""
+    """Drop the capsules that are held back, which destroys those without another reference."""
     _held.clear()
 
 
@@ -163,7 +159,7 @@ def _let_go() -> None:
         try:
             _native.remove(managed)
         except ValueError:
-            continue  # another thread has done so
+            continue  # another thread was faster
         managed.owner = None
         _live.pop(managed.address, None)
         _released.append(managed)
@@ -173,7 +169,7 @@ atexit.register(settle)
 
 
 def live_count() -> int:
-    """Structs whose deleter has not run yet, after :func:`settle`."""
+    """Return the number of structs whose deleter has not run yet, after :func:`settle`."""
     settle()
     _let_go()
     return len(_live)
@@ -183,7 +179,7 @@ _clear_exception = ctypes.PYFUNCTYPE(None)(("PyErr_Clear", ctypes.pythonapi))
 
 
 def _on_delete(address: int | None) -> None:
-    _clear_exception()  # with one in flight, every call below would fail
+    _clear_exception()  # during an exception, every call below would fail
     managed = _known.get(address or 0)
     if managed is None:
         stray_deleter_calls.append(address or 0)
@@ -212,7 +208,7 @@ _MANY = 64
 
 
 def _steps(first: int, now: int) -> int:
-    """How many steps of the generator lead from one word to the other; :data:`_MANY` if that many are not enough."""
+    """Return the number of generator steps between two words, at most :data:`_MANY`."""
     word = ctypes.c_uint32(first)
     for count in range(_MANY):
         if word.value == now:

@@ -1,6 +1,6 @@
-"""Where the reference keeps its elements: host memory, CUDA memory, or host memory that claims to be CUDA.
+"""Memory of the reference library: host memory, CUDA memory, or host memory that claims to be CUDA.
 
-Addresses and sizes are bytes. Blocks are aligned to 256 bytes, as DLPack nominally wants (DLP-18).
+Addresses and sizes are in bytes. Blocks are aligned to 256 bytes, as DLPack's header requires (DLP-18).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from . import guards, streams
 from .guards import GUARDS, Guarded, Seen
 
 ALIGNMENT = 256
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)  # of Linux; Python names it since 3.13
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux only; Python has had a name for it since 3.13
 POISON = 0xDD
-"""What a released block is overwritten with, so that a reader that comes too late sees it."""
+"""The byte that overwrites a released block, so that a use-after-free shows."""
 
 
 class Block(Protocol):
-    """A piece of memory that stays valid until it is released."""
+    """A piece of memory that is valid until its release."""
 
     address: int
     nbytes: int
 
     def release(self) -> None:
-        """Overwrite the block with :data:`POISON`; its memory goes back when the last reference does."""
+        """Overwrite the block with :data:`POISON`. The memory is freed with the last reference."""
 
 
 class Memory(Protocol):
@@ -46,32 +46,34 @@ class Memory(Protocol):
     device: tuple[int, int]
 
     def allocate(self, nbytes: int) -> Block:
-        """A block of ``nbytes`` bytes."""
+        """Return a block of ``nbytes`` bytes."""
 
     def filled(self, data: bytes) -> Block:
-        """A block with these bytes."""
+        """Return a block with these bytes."""
 
     def reserve(self, nbytes: int) -> Block:
-        """A block of which only the parts that are touched cost anything, where the memory can do that."""
+        """Return a block that only uses memory for the parts that are accessed, if this kind of memory supports it."""
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """Host copy of ``nbytes`` bytes, after all pending work."""
+        """Return a host copy of ``nbytes`` bytes, after all pending work."""
 
     def write(self, address: int, data: bytes) -> None:
-        """Overwrite memory from the host; done on return."""
+        """Overwrite memory from the host. The write is done on return."""
 
     def reaches(self, address: int) -> bool:
-        """Whether code on the device can use this address."""
+        """Return ``True`` if code on the device can access this address."""
 
     def device_of(self, address: int) -> tuple[int, int]:
-        """The DLPack (type, id) of an address: our own type, on the GPU where it lies, which is ours for none (CAI-29)."""
+        """Return the DLPack (type, id) of an address: this memory's type, and the address's GPU, or this memory's GPU if unknown
+        (CAI-29).
+        """
 
     def streams(self) -> streams.Streams:
-        """The streams of the device that the memory belongs to."""
+        """Return the streams of the memory's device."""
 
 
 class HostBlock:
-    """A block of plain host memory between guard bytes. ``ordinal`` is the GPU of the simulated device that it stands for."""
+    """A block of plain host memory between guard bytes. ``ordinal`` is the GPU of the simulated device."""
 
     ordinal = 0
 
@@ -85,23 +87,23 @@ class HostBlock:
         GUARDS.enrol(self)
 
     def guards(self) -> tuple[bytes, bytes]:
-        """The bytes before and behind."""
+        """Return the guard bytes before and behind the block."""
         return _guards(self.address, self.nbytes)
 
     @classmethod
     def guards_of(cls, blocks: Sequence[Guarded]) -> list[Seen | None]:
-        """Those of one block after the other."""
+        """Return the guard bytes of each block."""
         return [block.guards() for block in blocks]
 
     def release(self) -> None:
-        """Poison the block."""
+        """Overwrite the block with :data:`POISON`."""
         ctypes.memset(self.address, POISON, self.nbytes)
 
     def __del__(self) -> None:
         try:
             GUARDS.retire(self)
         except (AttributeError, TypeError):
-            pass  # the interpreter has taken this module apart already, or there was no memory for the block
+            pass  # the interpreter is shutting down, or the allocation failed
 
 
 def _guard(address: int, nbytes: int) -> None:
@@ -111,14 +113,14 @@ def _guard(address: int, nbytes: int) -> None:
 
 
 def _guards(address: int, nbytes: int) -> tuple[bytes, bytes]:
-    """The guard bytes around host memory."""
+    """Return the guard bytes around host memory."""
     return ctypes.string_at(address - guards.SIZE, guards.SIZE), ctypes.string_at(address + nbytes, guards.SIZE)
 
 
 class SimulatedBlock(HostBlock):
-    """A block of the simulated device. The next one of its size gets its memory, as soon as what was pending when it went is done.
+    """A block of the simulated device. A later block of its size reuses its memory once the work that was pending at its end is done.
 
-    So the memory behaves like CUDA's own, which is given back when the device has finished.
+    So the memory behaves like CUDA memory, which is freed when the device has finished.
     """
 
     def __init__(self, nbytes: int) -> None:
@@ -133,15 +135,15 @@ class SimulatedBlock(HostBlock):
             done = streams.simulated().pending()
             _returned.setdefault(self.nbytes, []).append((self._buffer, done))
         except (AttributeError, TypeError):
-            pass  # the interpreter has taken this module apart already
+            pass  # the interpreter is shutting down
 
 
 _returned: dict[int, list[tuple[Any, Callable[[], bool]]]] = {}
-"""Memory of simulated blocks that are gone, by their size in bytes, and whether what was pending then is done."""
+"""Memory of freed simulated blocks by size in bytes, with a function that reports whether the work pending at that time is done."""
 
 
 def _given_back(nbytes: int) -> Any:
-    """The memory that went last of those that nothing pending can still use."""
+    """Return the memory that was freed last among the memory that no pending work can use, or ``None``."""
     of_this_size = _returned.get(nbytes, [])
     for entry in reversed(of_this_size):
         if entry[1]():
@@ -151,7 +153,7 @@ def _given_back(nbytes: int) -> Any:
 
 
 class ReservedBlock:
-    """Address space of the host; its pages are zero, and taken when they are first touched."""
+    """Reserved address space of the host. Its pages are zero, and are allocated at first access."""
 
     ordinal = 0
 
@@ -166,31 +168,31 @@ class ReservedBlock:
         GUARDS.enrol(self)
 
     def guards(self) -> tuple[bytes, bytes]:
-        """The bytes before and behind."""
+        """Return the guard bytes before and behind the block."""
         return _guards(self.address, self.nbytes)
 
     @classmethod
     def guards_of(cls, blocks: Sequence[Guarded]) -> list[Seen | None]:
-        """Those of one block after the other."""
+        """Return the guard bytes of each block."""
         return [block.guards() for block in blocks]
 
     def release(self) -> None:
-        """Poison the first page: poisoning all of them would take the memory that was only reserved."""
+        """Overwrite the first page with :data:`POISON`. Overwriting all pages would allocate the reserved memory."""
         ctypes.memset(self.address, POISON, min(self.nbytes, mmap.PAGESIZE))
 
     def __del__(self) -> None:
         try:
             GUARDS.retire(self)
         except (AttributeError, TypeError):
-            pass  # as in a host block
+            pass  # the interpreter is shutting down, or the allocation failed
 
 
 _host_blocks: weakref.WeakSet[HostBlock | ReservedBlock] = weakref.WeakSet()
-"""Every block that there is: all that the simulated device has."""
+"""Every host block that exists, which is all memory of the simulated device."""
 
 
 class BorrowedBlock:
-    """Somebody else's memory, kept alive by ``owner``; ``nbytes`` is unknown and therefore 0."""
+    """Memory of another owner, kept alive by ``owner``. Its size is unknown, so ``nbytes`` is 0."""
 
     def __init__(self, address: int, owner: Any) -> None:
         self.address = address
@@ -198,7 +200,7 @@ class BorrowedBlock:
         self.owner = owner
 
     def release(self) -> None:
-        """Nothing: the memory is not ours to overwrite."""
+        """Do nothing: the memory belongs to another owner."""
 
 
 class HostMemory:
@@ -208,38 +210,36 @@ class HostMemory:
         self.device = device
 
     def allocate(self, nbytes: int) -> HostBlock:
-        """A zeroed block."""
+        """Return a zeroed block."""
         return HostBlock(nbytes)
 
     def filled(self, data: bytes) -> HostBlock:
-        """A block that is allocated, and then written."""
+        """Return a block with these bytes."""
         block = self.allocate(len(data))
         self.write(block.address, data)
         return block
 
     def reserve(self, nbytes: int) -> ReservedBlock:
-        """A mapping; ``OSError`` if there is no address space for it."""
+        """Return a mapping. Raise ``OSError`` if there is no address space for it."""
         return ReservedBlock(nbytes)
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """The bytes at ``address``."""
         return ctypes.string_at(address, nbytes) if nbytes else b""
 
     def write(self, address: int, data: bytes) -> None:
-        """Copy ``data`` to ``address``."""
         ctypes.memmove(address, data, len(data))
 
     def reaches(self, address: int) -> bool:
-        """Whether the address lies in a block of ours."""
+        """Return ``True`` if the address lies in a block of the reference library."""
         return any(block.address <= address < block.address + block.nbytes for block in _host_blocks)
 
     def device_of(self, address: int) -> tuple[int, int]:
-        """By the block that it lies in."""
+        """Return the device of the block that contains the address."""
         found = (b.ordinal for b in _host_blocks if b.address <= address < b.address + max(b.nbytes, 1))
         return self.device[0], next(found, self.device[1])
 
     def streams(self) -> streams.Streams:
-        """Those of the simulated device: the host itself has none."""
+        """Return the streams of the simulated device, since the host has none."""
         return streams.simulated()
 
 
@@ -250,23 +250,23 @@ class SimulatedMemory(HostMemory):
         super().__init__((DLDeviceType.CUDA, ordinal))
 
     def allocate(self, nbytes: int) -> SimulatedBlock:
-        """A zeroed block."""
+        """Return a zeroed block."""
         block = SimulatedBlock(nbytes)
         block.ordinal = self.device[1]
         return block
 
 
 def simulated(ordinal: int = 0) -> HostMemory:
-    """Host memory that claims to be a CUDA device: the reference's two sides can meet on it without a GPU."""
+    """Return host memory that claims to be a CUDA device, so that an exchange of the reference with itself needs no GPU."""
     return SimulatedMemory(ordinal)
 
 
 class CudaBlock:
-    """A block of CUDA memory between guard bytes, freed when the last reference to it goes.
+    """A block of CUDA memory between guard bytes. It is freed with its last reference.
 
-    The guard bytes are written and read on a stream of their own: nothing that is queued elsewhere is waited for. One copy writes those of a
-    small block with the bytes in between, and with unused bytes behind them, because a small copy waits for its turn on the GPU
-    (:data:`conformance.cuda.memory.BY_ENGINE`). ``data`` are its bytes, zeros if none are given.
+    Guard bytes are written and read on a separate stream, without a wait for work on other streams. One copy writes the guard bytes of a small
+    block with the bytes in between and with unused bytes behind, because a small copy waits for its turn on the GPU
+    (:data:`conformance.cuda.memory.BY_ENGINE`). ``data`` are the bytes of the block. Without them a small block is zeroed.
     """
 
     def __init__(self, nbytes: int, kind: cuda_memory.Kind, ordinal: int = 0, data: bytes | None = None) -> None:
@@ -281,7 +281,10 @@ class CudaBlock:
             cuda_memory.write(self.address, data)
 
     def _guard(self, data: bytes | None) -> bool:
-        """Write the guard bytes, and the others too; a block on which that fails has none. Return whether the block has its bytes."""
+        """Write the guard bytes and ``data``, and return ``True`` if the block has its bytes.
+
+        A block on which this fails has no guard bytes.
+        """
         try:
             stream = _apart(self._ordinal)
             if data is not None or self.nbytes <= _ONE_COPY:
@@ -297,12 +300,12 @@ class CudaBlock:
         return True
 
     def guards(self) -> Seen | None:
-        """The bytes before and behind; ``None`` where the driver does not let them be read."""
+        """Return the bytes before and behind the block, or ``None`` if the driver refuses to read them."""
         return self.guards_of([self])[0]
 
     @classmethod
     def guards_of(cls, blocks: Sequence[CudaBlock]) -> list[Seen | None]:
-        """Those of several blocks of one GPU, for which the process waits once."""
+        """Return the guard bytes of several blocks of one GPU with a single wait."""
         try:
             ordinal = blocks[0]._ordinal
             sides = [address for block in blocks for address in (block._start, block.address + block.nbytes)]
@@ -312,7 +315,7 @@ class CudaBlock:
             return [None] if len(blocks) == 1 else [block.guards() for block in blocks]
 
     def release(self) -> None:
-        """Poison the block. The guard bytes keep what they have."""
+        """Overwrite the block with :data:`POISON`, and keep the guard bytes."""
         if not self.nbytes:
             return
         poison = bytes([POISON]) * self.nbytes
@@ -326,18 +329,18 @@ class CudaBlock:
         try:
             GUARDS.retire(self)
             cuda_memory.free(self._start, self._kind, self._ordinal)
-        except Exception:  # noqa: BLE001 - the context may be gone at exit; there is nobody left to tell
+        except Exception:  # noqa: BLE001 - the context may be destroyed at exit, and no caller can handle an error
             pass
 
 
 _ON_DEVICE = (cuda_memory.Kind.DEVICE, cuda_memory.Kind.POOL)
 _ONE_COPY = 1 << 20
-"""Bytes of a block that are written with its guard bytes, where nothing is to be written. To write more takes longer than to wait twice."""
+"""The largest block that is zeroed together with its guard bytes. Writing more takes longer than a second wait."""
 
 
 @lru_cache
 def _apart(ordinal: int) -> int:
-    """A stream of this GPU that waits for no other, for guard bytes alone."""
+    """Return a stream of this GPU, for guard bytes only, that waits for no other stream."""
     cuda_memory.reserve(2, guards.SIZE, ordinal)
     with cuda_context.using(cuda_context.primary(ordinal)):
         return cuda_streams.Stream(cuda_streams.StreamKind.NON_BLOCKING).handle
@@ -352,7 +355,7 @@ _TYPE_OF_KIND = {
 
 
 class CudaMemory:
-    """CUDA memory of one kind, made on one GPU. Pinned and managed memory belong to none (DLP-15)."""
+    """CUDA memory of one kind on one GPU. Pinned and managed memory belong to no GPU (DLP-15)."""
 
     def __init__(self, kind: cuda_memory.Kind = cuda_memory.Kind.DEVICE, ordinal: int = 0) -> None:
         self.kind = kind
@@ -361,48 +364,48 @@ class CudaMemory:
         self.device: tuple[int, int] = (place, ordinal if place is DLDeviceType.CUDA else 0)
 
     def allocate(self, nbytes: int) -> CudaBlock:
-        """A block of this kind; a large one has undefined content."""
+        """Return a block of this kind. A large block has undefined content."""
         return CudaBlock(nbytes, self.kind, self.ordinal)
 
     def filled(self, data: bytes) -> CudaBlock:
-        """A block of this kind that is written with its guard bytes."""
+        """Return a block of this kind that is written together with its guard bytes."""
         return CudaBlock(len(data), self.kind, self.ordinal, data)
 
     def reserve(self, nbytes: int) -> CudaBlock:
-        """As :meth:`allocate`: device memory is taken at once."""
+        """Return an allocated block, since device memory cannot be reserved."""
         return self.allocate(nbytes)
 
     def read(self, address: int, nbytes: int) -> bytes:
-        """The bytes at ``address``, after everything that the primary context has queued."""
+        """Return the bytes at ``address``, after all work of the primary context."""
         return cuda_memory.read(address, nbytes)
 
     def write(self, address: int, data: bytes) -> None:
-        """Copy ``data`` to ``address``; done on return."""
+        """Copy ``data`` to ``address``. The copy is done on return."""
         cuda_memory.write(address, data)
 
     def reaches(self, address: int) -> bool:
-        """Whether the driver knows the address."""
+        """Return ``True`` if the driver knows the address."""
         return cuda_pointers.query(address) is not None
 
     def device_of(self, address: int) -> tuple[int, int]:
-        """By the driver; pinned and managed memory is told as ours."""
+        """Return the driver's answer for device memory. Pinned and managed memory are reported as this kind."""
         if self.device[0] != DLDeviceType.CUDA or not address:
             return self.device
         ordinal = cuda_pointers.ordinal_of(address)
         return self.device if ordinal is None else (self.device[0], ordinal)
 
     def streams(self) -> streams.Streams:
-        """CUDA's, of this GPU."""
+        """Return CUDA's streams of this GPU."""
         return streams.cuda(self.ordinal)
 
 
 def gather(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
-    """The bytes of a view's elements in row-major order; ``view.offset`` is ignored, ``element0`` is in bytes."""
+    """Return the bytes of a view's elements in row-major order. ``view.offset`` is ignored; ``element0`` is an address."""
     return gather_by_bytes(memory, element0, Strided(view.shape, tuple(s * itemsize for s in view.strides)), itemsize)
 
 
 def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int) -> bytes:
-    """As :func:`gather`, of a view that counts bytes: its strides need not be multiples of the element's size."""
+    """Like :func:`gather`, for a view that counts bytes. Its strides need not be multiples of the element size."""
     relative = Strided(view.shape, view.strides)
     if relative.size == 0:
         return b""
@@ -416,7 +419,7 @@ def gather_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int)
 def scatter_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int, data: bytes) -> None:
     """Write elements in row-major order through a view that counts bytes.
 
-    Many elements are written with the bytes between them, as they were before: on a GPU each write waits for the device.
+    Many elements are written in one copy with the unchanged bytes between them, because each write to a GPU waits for the device.
     """
     relative = Strided(view.shape, view.strides)
     if relative.size == 0:
@@ -433,6 +436,6 @@ def scatter_by_bytes(memory: Memory, element0: int, view: Strided, itemsize: int
 
 
 _FEW = 64
-"""Elements that are written one by one."""
+"""The largest number of elements that are written one by one."""
 _AT_ONCE = 1 << 28
-"""Bytes from the first to the last element, above which each is read by itself: only few lie so far apart."""
+"""The extent in bytes above which elements are read one by one. Only few elements lie so far apart."""

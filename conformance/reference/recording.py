@@ -1,4 +1,4 @@
-"""Stream capture of the simulated device: work is recorded, and what CUDA forbids meanwhile breaks it (CUD-07 to CUD-10)."""
+"""Stream capture of the simulated device: work is recorded, and calls that CUDA forbids invalidate the capture (CUD-07 to CUD-10)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Action = Callable[[], object]
 
 
 class CaptureError(RuntimeError):
-    """What the simulated device answers to a call that a capture forbids; the text begins with CUDA's name for it."""
+    """Raised by the simulated device for a call that a capture forbids. The message begins with CUDA's name of the error."""
 
 
 class Recording:
-    """One capture, from the stream that it began on to all that were drawn in by waiting for a recorded one.
+    """One capture, of the stream that it began on and of all streams that joined it by waiting for a captured stream.
 
-    The order in which work was recorded is one that its dependencies allow, so a replay does it in that order.
+    Work is recorded in an order that its dependencies allow, and a replay keeps that order.
     """
 
     def __init__(self, origin: int, mode: Mode) -> None:
@@ -28,16 +28,16 @@ class Recording:
         self.broken = False
         self.actions: list[Action] = []
         self._reached: dict[int, set[int]] = {origin: set()}
-        """For each stream the numbers of those actions that its next one comes after."""
+        """For each stream, the indices of the actions that its next action depends on."""
 
     @property
     def streams(self) -> tuple[int, ...]:
-        """Those that are being captured."""
+        """The streams that are being captured."""
         return tuple(self._reached)
 
     @property
     def state(self) -> Capturing:
-        """How each of them stands."""
+        """The state of the capture, which all its streams share."""
         return Capturing.INVALIDATED if self.broken else Capturing.ACTIVE
 
     def add(self, action: Action, stream: int) -> None:
@@ -47,27 +47,27 @@ class Recording:
         self.actions.append(action)
 
     def follow(self, waiter: int, other: int) -> None:
-        """Later work of ``waiter``, which is drawn in if it was not, comes after what ``other`` has recorded."""
+        """Make later work of ``waiter`` depend on the recorded work of ``other``. The waiter joins the capture."""
         self.check()
         self._reached.setdefault(waiter, set()).update(self._reached[other])
 
     def check(self) -> None:
-        """Nothing can be recorded any more once the capture is broken."""
+        """Raise :class:`CaptureError` if the capture is invalidated."""
         if self.broken:
-            raise CaptureError("cudaErrorStreamCaptureInvalidated: the capture was broken by an earlier call")
+            raise CaptureError("cudaErrorStreamCaptureInvalidated: an earlier call invalidated the capture")
 
     def breaks(self, why: str) -> NoReturn:
-        """A forbidden call: it fails, and so does the capture (CUD-10)."""
+        """Invalidate the capture because of a forbidden call, and raise (CUD-10)."""
         self.broken = True
         raise CaptureError(why)
 
     def end(self) -> list[Action]:
-        """All that was recorded; raises if the capture is broken, or work of other streams is left unjoined."""
+        """Return the recorded work. Raise if the capture is invalidated or if other streams are unjoined."""
         self.check()
         if self._reached[self.origin] != set(range(len(self.actions))):
-            raise CaptureError("cudaErrorStreamCaptureUnjoined: the first stream does not come after all the others")
+            raise CaptureError("cudaErrorStreamCaptureUnjoined: the first stream does not wait for all others")
         return self.actions
 
     def forbids(self, thread: int) -> bool:
-        """Whether a thread may not make calls that are unsafe in a capture, such as an allocation."""
+        """Return ``True`` if a thread must not make calls that are unsafe in this capture, such as an allocation."""
         return self.mode is Mode.GLOBAL or (self.mode is Mode.THREAD_LOCAL and thread == self.thread)

@@ -1,7 +1,7 @@
-"""The reference's table of DLPack's C exchange API, with functions written in Python behind ctypes.
+"""The reference library's table of DLPack's C exchange API, with Python functions behind ctypes.
 
-Such a function cannot leave an exception for its caller, so an error is told by -1 alone; everything else is as the
-header demands (DLX-01 to DLX-06). Tables live as long as the process.
+Such a function cannot leave an exception for its caller, so -1 is the only report of an error. Everything else follows the header (DLX-01
+to DLX-06). Tables live as long as the process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PROTOTYPES: dict[str, Any] = {
 
 
 def tabled(array: Exporter) -> Exporter:
-    """The same array, of a type that carries the table; one that already is, is returned as it is."""
+    """Return the same array as an instance of a class with the table. An array that has the table is returned unchanged."""
     if hasattr(type(array), exchange_api.ATTRIBUTE):
         return array
     table = _table(type(array), array.memory)
@@ -47,7 +47,7 @@ _tables: dict[tuple[Any, ...], Table] = {}
 
 
 def _table(kind: type[Exporter], memory: Memory) -> Table:
-    """One for each exporter class on each kind of memory: what the table imports or allocates lies there."""
+    """Return the table of an exporter class for a kind of memory. Arrays that the table imports or allocates are in that memory."""
     key = (kind, type(memory), memory.device)
     if key not in _tables:
         _tables[key] = (kind.table_class or Table)(kind, memory)
@@ -55,7 +55,7 @@ def _table(kind: type[Exporter], memory: Memory) -> Table:
 
 
 def _refusing(function: Callable[..., int]) -> Callable[..., int]:
-    """The same function, which answers -1 where it raises: ctypes would print the exception and answer anything."""
+    """Return the same function with the result -1 for an exception. ctypes would print the exception and return an arbitrary value."""
 
     def called(*arguments: Any) -> int:
         try:
@@ -67,9 +67,9 @@ def _refusing(function: Callable[..., int]) -> Callable[..., int]:
 
 
 class Table:
-    """One table, its functions, and the type that carries it.
+    """One table, its functions, and the class that offers it.
 
-    ``name`` is its capsule's; the functions in ``without`` are left NULL.
+    ``name`` is the name of its capsule. The functions in ``without`` are NULL.
     """
 
     name: ClassVar[bytes] = exchange_api.NAME
@@ -95,7 +95,7 @@ class Table:
         self.kind: type[Exporter] = type(f"Tabled{exporter.__name__}", (exporter,), {exchange_api.ATTRIBUTE: offered})
 
     def from_py(self, thing: int, out: Any) -> int:
-        """A struct of its own for an array of ours, which the caller releases."""
+        """Export an array as a new struct, which the caller releases."""
         array: Exporter = ctypes.cast(thing, ctypes.py_object).value
         managed = Managed(array.table_fields(), array)
         array.log.exports.append(managed)
@@ -103,7 +103,7 @@ class Table:
         return 0
 
     def to_py(self, address: int, out: Any) -> int:
-        """An array of ours on a struct that belongs to it from now on."""
+        """Return a new array that owns this struct."""
         taken = Importer(self.memory).read_tensor(dlpack.decode(address, dlpack.VERSIONED))
         array = self.kind(taken.importer.memory, BorrowedBlock(taken.address, taken), taken.dtype, taken.view)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(array))
@@ -111,7 +111,7 @@ class Table:
         return 0
 
     def borrow(self, thing: int, out: int) -> int:
-        """Fill in the caller's ``DLTensor``; what it points to stays with the array."""
+        """Fill in the caller's ``DLTensor``. The memory that it points to belongs to the array."""
         array: Exporter = ctypes.cast(thing, ctypes.py_object).value
         lent = Managed(replace(array.table_fields(), deleter=Deleter.NULL), None)
         array.log.lent.append(lent)
@@ -119,13 +119,13 @@ class Table:
         return 0
 
     def current_stream(self, device_type: int, device_id: int, out: Any) -> int:
-        """The current stream; NULL for the legacy one, and for host memory, which has none."""
+        """Return the current stream: NULL for the legacy stream, and for host memory, which has none."""
         handle = streams.current() if device_type == self.memory.device[0] != DLDeviceType.CPU else LEGACY
         out[0] = None if handle == LEGACY else handle
         return 0
 
     def allocate(self, prototype: int, out: Any, context: int, set_error: Any) -> int:
-        """A packed array of the prototype's element type, shape and device."""
+        """Allocate a packed array with the prototype's element type, shape and device."""
         wanted = dlpack.DLTensor.from_address(prototype)
         dtype = from_dlpack(wanted.dtype.code, wanted.dtype.bits)
         device = (wanted.device.device_type, wanted.device.device_id)

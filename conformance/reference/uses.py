@@ -1,4 +1,4 @@
-"""What users do with an import of the reference: kernels, arithmetic with arrays of their own, copies. A fault changes one of them."""
+"""Operations that users apply to an import: kernels, arithmetic with other arrays, and copies. A fault overrides one of them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 class Uses:
-    """The part of an importer that its imports are used by."""
+    """The part of an importer that implements operations on imports."""
 
     memory: Memory
 
     def kernel_address(self, taken: Imported) -> int:
-        """The address of element 0 as a kernel gets it."""
+        """Return the address of element 0 that a kernel gets."""
         return taken.address
 
     def operand(self, taken: Imported) -> bytes:
-        """The elements in row-major order, as arithmetic reads them."""
+        """Return the elements in row-major order, as arithmetic reads them."""
         return gather_by_bytes(self.memory, taken.address, taken.view_in_bytes, taken.dtype.itemsize)
 
     def copied(self, taken: Imported, make: Callable[[bytes], Any]) -> Any:
-        """A copy of an import; ``make`` makes a packed array of these elements."""
+        """Return a copy of an import. ``make`` returns a packed array of these elements."""
         return make(self.operand(taken))
 
     def place(self, taken: Imported) -> object:
-        """What users compare to know whether two arrays are on one device."""
+        """Return the object that users compare to find out if two arrays are on one device."""
         return taken.device
 
     def mixes(self, taken: Imported, place: object) -> bool:
-        """Whether an operation takes the import together with an array of that place."""
+        """Return ``True`` if an operation accepts the import together with an array of that place."""
         return self.place(taken) == place

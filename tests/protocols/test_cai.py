@@ -283,7 +283,7 @@ def test_a_value_that_raises_whatever_is_asked_of_it_is_a_problem_like_any_other
     """A tensor that requires a gradient has the attribute, which raises ``RuntimeError``."""
     (problem,) = cai.problems({**cai.build((3,), "<f4", 4096), key: Speechless()})
     assert problem.key == key
-    assert problem.seen.startswith("a Speechless whose ")
+    assert problem.seen.startswith("a Speechless with a repr ")
     assert problem.seen.endswith(" raises RuntimeError")
 
 

@@ -167,7 +167,7 @@ def test_a_missing_shape_is_not_followed() -> None:
 
 def test_a_capsule_of_another_name_is_none_of_ours() -> None:
     """Four names there are (DLP-01)."""
-    with pytest.raises(Malformed, match="no DLPack capsule"):
+    with pytest.raises(Malformed, match="not a DLPack capsule"):
         dlpack.decode(Struct(DLManagedTensor).address, b"something_else")
 
 

@@ -54,7 +54,7 @@ def test_cuda_memory_is_guarded_too() -> None:
             assert not spills(block)
             memory.write(block.address + 50, b"\0\0")
             (spill,) = spills(block)
-            assert spill.told.startswith("2 bytes changed from 2 bytes behind the end of the block on (48 bytes at ")
+            assert spill.told.startswith("2 bytes changed, starting 2 bytes behind the end of the block (48 bytes at ")
             del block  # the driver has to be there when it is freed
 
 
@@ -136,7 +136,7 @@ def test_reserved_address_space_is_guarded() -> None:
     block = memory.reserve(1 << 20)
     memory.write(block.address - 1, b"\0")
     (spill,) = spills(block)
-    assert spill.told.startswith("1 byte changed from 1 bytes before the block on")
+    assert spill.told.startswith("1 byte changed, starting 1 bytes before the block")
 
 
 def test_a_block_counts_from_its_beginning_to_its_end_and_in_its_case_alone() -> None:
@@ -175,8 +175,8 @@ def ran(names: tuple[str, str], writer: str, error: Exception | None = None) -> 
 def test_the_only_library_that_takes_part_is_accused(names: tuple[str, str]) -> None:
     """On whichever side it stands."""
     result = accused(ran(names, "one"), {}.get)
-    assert (result.outcome, result.code, result.seen[:51]) == (
-        Outcome.FAIL, Code.WRITE_OUTSIDE.value, "1 byte changed from 3 bytes behind the end of the b",
+    assert (result.outcome, result.code, result.seen[:56]) == (
+        Outcome.FAIL, Code.WRITE_OUTSIDE.value, "1 byte changed, starting 3 bytes behind the end of the b",
     )  # fmt: skip
     assert result.accused is not None
     assert result.accused.libraries == ("one",)
