@@ -131,7 +131,9 @@ def test_a_producer_whose_imports_are_never_released_cannot_be_watched(
         return kept[-1]
 
     monkeypatch.setattr(exchange.producer, "take", keeping)
-    with pytest.raises(Refused, match=r"its imports do not release .*so its exports cannot be watched"):
+    with pytest.raises(
+        Refused, match=r"it does not release its imports .*so releases of its exports cannot be observed"
+    ):
         offers.watched(exchange)
 
 
