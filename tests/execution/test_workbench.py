@@ -138,7 +138,7 @@ def test_a_refusal_without_a_text_to_be_had_is_a_refusal(side: str) -> None:
     bench = Workbench({"reference": ReferenceAdapter(), "speechless": adapter})
     result = bench.run(replace(CASE, **{side: "speechless"}), catalogue()["pointer.values"])
     assert (result.outcome, result.code) == (Outcome.REFUSED, "")
-    told = "Speechless: (its text cannot be had: `__str__` raises ZeroDivisionError)"
+    told = "Speechless: (no text: `__str__` raises ZeroDivisionError)"
     assert told in result.reason
     assert f" refused to {'import' if side == 'consumer' else 'export'}: " in result.reason
 
