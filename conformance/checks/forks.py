@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import interpreter
 
-HANG = "no end"
+HANG = "hang"
 """Result for a child that provably hangs."""
 UNDECIDED = "no end in time"
 """Result for a child that did not end in time, but may not hang."""
