@@ -1,1 +1,1 @@
-"""The machinery of the invariants: the catalogue, arrays, exchanges, judgements, and child processes."""
+"""Machinery of the invariants: the catalogue, arrays, exchanges, checks of results, and child processes."""

@@ -1,7 +1,7 @@
-"""Exceptions of libraries that are no ``Exception``: ``except Exception`` lets them through, and a process ends of them.
+"""Exceptions of libraries that do not derive from ``Exception``, so that ``except Exception`` does not catch them.
 
-Rust's panics come as such, and a library that raises ``SystemExit`` ends the program that imports an array. Whoever judges what a
-library raises has to see them, so a stand-in that is an ``Exception`` takes their place at the edge of the library's work.
+Examples are Rust panics, and a library that raises ``SystemExit``. Such an exception would end the process. So :meth:`Exchange.step` replaces
+it by an ``Exception``, which the checks can judge.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import signal
 
 
 class Escaped(Exception):
-    """Stands for an exception that is no ``Exception``; its class has the other's name."""
+    """Replaces an exception that does not derive from ``Exception``. Its class has the name of the original class."""
 
 
 def stand_in(error: BaseException) -> Escaped | None:
-    """The exception to raise in place of a library's own; ``None`` for an ``Exception``, and for one that is not the library's.
+    """Return the replacement for an exception of a library.
 
-    Where Ctrl-C raises ``KeyboardInterrupt`` it is the user's; pytest ends its own tests by exceptions of the kind.
+    Return ``None`` for an ``Exception``, and for an exception that the library did not raise: ``KeyboardInterrupt`` if the user can press
+    Ctrl-C, and the exceptions by which pytest ends its own tests.
     """
     is_pytests = any(kind.__module__.startswith("_pytest.") for kind in type(error).__mro__)
     if is_pytests or isinstance(error, (Exception, GeneratorExit)):
@@ -33,4 +34,4 @@ def text_of(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException as second:
-        return f"(its text cannot be had: `__str__` raises {type(second).__name__})"
+        return f"(no text: `__str__` raises {type(second).__name__})"

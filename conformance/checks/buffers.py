@@ -1,4 +1,4 @@
-"""The small class around ``cudaMalloc`` that CV-CUDA's pages have users of CUDA Python write (DOC-CU-1), watched."""
+"""The buffer class around ``cudaMalloc`` that CV-CUDA's documentation tells users of CUDA Python to write (DOC-CU-1)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TO_DEVICE, _TO_HOST = "cudaMemcpyHostToDevice", "cudaMemcpyDeviceToHost"
 
 
 class DeviceBuffer:
-    """A packed array in device memory; its own allocation, or with an ``address`` somebody else's that it never frees.
+    """A packed array in device memory. Without an ``address`` it allocates memory; otherwise it borrows memory and never frees it.
 
-    ``runtime`` is ``cuda.bindings.runtime``. Its error codes are returned, 0 for success, so that a check can judge them.
+    ``runtime`` is ``cuda.bindings.runtime``. The methods return its error codes (0 means success), so that a check can judge them.
     """
 
     def __init__(self, runtime: Any, dtype: DType, shape: tuple[int, ...], address: int | None = None) -> None:
@@ -37,12 +37,12 @@ class DeviceBuffer:
         return cai.build(self.shape, self.dtype.typestr or f"|V{self.dtype.itemsize}", self.address)
 
     def upload(self, data: bytes) -> int:
-        """``cudaMemcpy`` of these bytes into the memory, from its start; the error code."""
+        """Copy these bytes to the start of the memory by ``cudaMemcpy``, and return the error code."""
         host = ctypes.create_string_buffer(data, len(data))
         return self._copy(self.address, ctypes.addressof(host), len(data), _TO_DEVICE)
 
     def download(self) -> tuple[int, bytes]:
-        """``cudaMemcpy`` of the whole memory to the host; the error code and the bytes."""
+        """Copy the whole memory to the host by ``cudaMemcpy``, and return the error code and the bytes."""
         host = ctypes.create_string_buffer(self.nbytes)
         code = self._copy(ctypes.addressof(host), self.address, self.nbytes, _TO_HOST)
         return code, host.raw
@@ -52,7 +52,7 @@ class DeviceBuffer:
         return int(code)
 
     def free(self) -> int:
-        """``cudaFree``, once and only of an allocation of its own; the error code."""
+        """Free the memory by ``cudaFree`` if this object allocated it, at most once, and return the error code."""
         if not self.owns:
             return 0
         self.owns = False

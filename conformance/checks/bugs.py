@@ -1,7 +1,7 @@
-"""The real bugs that the suite has learnt from: public ones, of many libraries, each in a sentence.
+"""Public bugs of real libraries that the invariants are based on, each with a one-sentence description.
 
-They lie in ``bugs.json`` beside this module. An invariant names them in its ``bugs``, by key or by the class of bugs (``I07``)
-that it is about; a deliberate fault names those that it is drawn from.
+The data are in ``bugs.json``. An invariant refers to bugs in its ``bugs``, by key or by class of bugs (such as ``I07``). A deliberate fault
+refers to the bugs that it imitates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bug:
-    """One bug. ``references`` are threads as ``repository#number``; ``libraries`` says who gave to whom; ``status`` how it ended."""
+    """One bug. ``references`` are issues as ``repository#number``. ``libraries`` names producer and consumer, ``status`` the resolution."""
 
     key: str
     references: tuple[str, ...]
@@ -28,18 +28,18 @@ class Bug:
 
 @lru_cache(maxsize=1)
 def all_bugs() -> dict[str, Bug]:
-    """Every bug by key."""
+    """Return all bugs by key."""
     return {key: Bug(key, tuple(data.pop("references")), **data) for key, data in _loaded()["bugs"].items()}
 
 
 def named(keys: Iterable[str]) -> tuple[Bug, ...]:
-    """The bugs among these keys, each once; other keys are left out."""
+    """Return the bugs with these keys, without duplicates. Keys that are not bugs are ignored."""
     known = all_bugs()
     return tuple(known[key] for key in dict.fromkeys(keys) if key in known)
 
 
 def of_classes(keys: Iterable[str]) -> tuple[Bug, ...]:
-    """Bugs of the classes among these keys: each class comes with a few that it was found by."""
+    """Return example bugs for the classes among these keys."""
     classes: dict[str, list[str]] = _loaded()["classes"]
     return named(bug for key in keys for bug in classes.get(key, ()))
 

@@ -1,6 +1,6 @@
-"""The table of calls: which call takes whose array, and how. Its words, and the cases that it is made of.
+"""Table of calls: the result of each public call of a consumer for the arrays of each producer.
 
-Reports of one environment make it of results, and reports of a run over cells of what the run file keeps of them.
+A report of one environment builds the table from results. A report of a run over cells builds it from the run file.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from .native_handover import Gives
 from .outcomes import Outcome
 
 INVARIANT = "native.as-protocol"
-"""Hands over every pair's plain array by every call of the consumer."""
+"""The invariant whose cases pass a plain array of each producer to each call of each consumer."""
 NOTE = "gives"
-"""The note of its cases with what the call gave."""
+"""The note of these cases with the result of the call."""
 PLAIN = "c-order"
-HEADING = "What a call makes of an array as it is"
+HEADING = "Result of each call for an array object"
 LEGEND = (
-    "shares: the import lies in the producer's memory   copies: in memory of its own   "
-    "vector: shares, as a vector of the default type, which is documented for buffers   host: a copy by way of host memory   "
-    "refuses: an exception   broken: other elements, another description or a lost process   ?: not decided"
+    "shares: the import uses the producer's memory   copies: the import has its own memory   "
+    "vector: shares, as a 1-d array of the default type, as documented for buffers   host: a copy through host memory   "
+    "refuses: an exception   broken: wrong elements, a wrong description or a crash   ?: inconclusive"
 )
 SHORT = {
     Gives.SHARES: "shares", Gives.COPIES: "copies", Gives.VECTOR: "vector", Gives.BY_HOST: "host", Gives.REFUSES: "refuses", Gives.WRONG: "broken",
 }  # fmt: skip
-"""The words where there is no room."""
+"""The short words for the cells of the table."""
 UNDECIDED = "?"
 NOT_TRIED = "–"
 
 Table = dict[tuple[str, str], "Gives | None"]
-"""By call and producer; ``None`` where the case is not decided."""
+"""Results by call and producer. ``None`` means that the case is inconclusive."""
 _VALUES = {one.value for one in Gives}
 
 
 class Place(NamedTuple):
-    """Where a case stands in the tables: on which device, in which row and in which column."""
+    """The position of a case in the tables: the device, the row (call) and the column (producer)."""
 
     device: str
     call: str
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 def place(case: str) -> Place | None:
-    """The place of a case by its id; ``None`` if no table is made of it. The reference is no library, and has no part in them."""
+    """Return the position of a case with this id, or ``None`` if it is in no table. Cases with the reference are in none."""
     if not case.startswith(f"{INVARIANT}/"):
         return None
     _, pair, *rest = case.split("/")
@@ -55,7 +55,7 @@ def place(case: str) -> Place | None:
 
 
 def given(outcome: str, told: str, *, is_broken: bool) -> Gives | None:
-    """Return the entry that a case showed: ``told`` is its note. ``is_broken`` says that it speaks against a library, or that a process was lost."""
+    """Return the table entry for a case. ``told`` is its note. ``is_broken`` means that the case failed, or that its process crashed."""
     if is_broken:
         return Gives.WRONG
     if told in _VALUES:
@@ -64,21 +64,21 @@ def given(outcome: str, told: str, *, is_broken: bool) -> Gives | None:
 
 
 def producers(table: Table, order: Sequence[str] = ()) -> list[str]:
-    """The producers of a table, in this order."""
+    """Return the producers of a table, in the given order. Other producers follow."""
     present = dict.fromkeys(producer for _, producer in table)
     return [*(name for name in order if name in present), *(name for name in present if name not in order)]
 
 
 def names(table: Table) -> list[str]:
-    """The calls of a table, as they come."""
+    """Return the calls of a table, in the order of the table."""
     return list(dict.fromkeys(call for call, _ in table))
 
 
 def word(given: Gives | None) -> str:
-    """The word of a cell."""
+    """Return the short word for an entry."""
     return UNDECIDED if given is None else SHORT[given]
 
 
 def cell(table: Table, call: str, producer: str) -> str:
-    """The word where a call and a producer meet."""
+    """Return the short word for a call and a producer."""
     return word(table[call, producer]) if (call, producer) in table else NOT_TRIED

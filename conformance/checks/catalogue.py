@@ -1,4 +1,4 @@
-"""Invariants and cases: the decorator that makes a test function an invariant, and the plan made from all of them."""
+"""Catalogue of invariants: the decorator that registers a test function, and the test cases that it plans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .outcomes import Outcome
 
 
 class Needs(str, Enum):
-    """What an invariant has to have under it."""
+    """The hardware that an invariant needs."""
 
     ANY_MEMORY = "host memory or a GPU"
     HOST = "host memory"
@@ -29,44 +29,44 @@ class Needs(str, Enum):
 
 
 class Isolation(str, Enum):
-    """In what kind of process a case runs."""
+    """The kind of process in which a case runs."""
 
     SHARED = "shared"
-    """With others: the normal case."""
+    """In a process with other cases. This is the default."""
     RISKY = "risky"
-    """In a child with other risky cases: it may kill its process or the CUDA context, but leaves nothing behind if not."""
+    """In a child process with other risky cases. A case may crash it or corrupt the CUDA context, but has no other side effect."""
     CHILD = "child"
-    """Alone in a child: it changes what later cases would see."""
+    """Alone in a child process, because the case changes global state that later cases depend on."""
     FRESH = "fresh"
-    """With others, but it starts interpreters of its own."""
+    """In a process with other cases, but the case starts new interpreters."""
     EXIT = "exit"
-    """Alone in a child that must also end cleanly: what happens at interpreter exit belongs to the case."""
+    """Alone in a child process that must also exit cleanly, because the case includes the exit of the interpreter."""
 
     @property
     def changes_others(self) -> bool:
-        """Whether such a case must have a process to itself, whatever else is known of it."""
+        """Whether such a case always needs a process of its own."""
         return self in (Isolation.CHILD, Isolation.EXIT)
 
     @property
     def starts_processes(self) -> bool:
-        """Whether every such case costs a process of its own, and with it seconds."""
+        """Whether such a case starts a process, which takes seconds."""
         return self in (Isolation.CHILD, Isolation.FRESH, Isolation.EXIT)
 
 
 class Tier(str, Enum):
-    """How much is run: ``quick`` is a subset of ``full``."""
+    """The amount of cases that a run includes. ``quick`` is a subset of ``full``."""
 
     QUICK = "quick"
     FULL = "full"
 
 
 VIA = "via"
-"""The parameter that names a library between producer and consumer."""
+"""The parameter that names the library between producer and consumer, in a chain of three."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An invariant on one exchange with parameters. The id is all that is needed to run it alone."""
+    """A test case: an invariant, one exchange and parameters. The id is enough to run it alone."""
 
     invariant: str
     producer: str
@@ -76,31 +76,35 @@ class Case:
     parameters: tuple[tuple[str, str], ...] = ()
     tier: Tier = Tier.FULL
     missing: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """Factors with levels that the probe has not found with these two libraries, for a check that tries several."""
+    """Levels of factors that the probe did not find for these two libraries. A check that tries several levels leaves them out."""
 
     @property
     def id(self) -> str:
-        """``family.name/producer-consumer/protocol/device[/value…]``: stable, readable, safe in a shell.
+        """The stable id ``family.name/producer-consumer/protocol/device[/value…]``. It needs no quotes in a shell.
 
-        A library between the two stands between them: whoever reads only this must not take it for an exchange of the two.
+        In a chain of three, the library in the middle stands between producer and consumer.
         """
         where = ("-".join(self.libraries), self.protocol, self.device.value)
         return "/".join((self.invariant, *where, *(value for name, value in self.parameters if name != VIA)))
 
     @property
     def libraries(self) -> tuple[str, ...]:
-        """Producer and consumer, with a library between them if there is one, as the array goes through them."""
+        """The producer, the library in the middle of a chain if there is one, and the consumer."""
         return (self.producer, *(value for name, value in self.parameters if name == VIA), self.consumer)
 
     def option(self, name: str, default: str | None = None) -> str:
-        """A parameter's value; ``KeyError`` if it has neither value nor default."""
+        """Return the value of a parameter.
+
+        Raises:
+            KeyError: the parameter has neither a value nor a default.
+        """
         found = dict(self.parameters).get(name, default)
         if found is None:
             raise KeyError(name)
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as in ``plan.jsonl``."""
+        """Return plain data, as in ``plan.jsonl``."""
         return {
             "id": self.id,
             "invariant": self.invariant,
@@ -115,7 +119,7 @@ class Case:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Case:
-        """The reverse of :meth:`to_json`."""
+        """Return the case for the data of :meth:`to_json`."""
         return cls(
             invariant=data["invariant"],
             producer=data["producer"],
@@ -130,7 +134,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Draft:
-    """A case before it knows its invariant."""
+    """A planned case without its invariant, as a planner yields it."""
 
     producer: str
     consumer: str
@@ -151,12 +155,12 @@ LeftOut = Callable[[Environment], Iterable[tuple[str, str]]]
 class Invariant:
     """The catalogue entry of one test function.
 
-    ``duties`` are the clauses that it may hold against each side, the one that it is mainly about first; ``context`` are clauses that
-    explain it and bind neither side. ``bugs`` are the known bugs, or classes of bugs, that it is drawn from.
-    ``exclusive`` cases have the GPU to themselves: nothing else of the run works on it meanwhile.
-    ``canary`` is the outcome that its cases have been built for, if they test the run and no library.
-    ``seconds`` is what one case may take, if not what every case may. ``left_out`` gives the combinations that its cases leave
-    out, and why. ``company`` names the new process of a case: cases of one name may follow each other in it, and nothing else may. Cases of a ``long`` one may take many seconds, so they begin before others. ``repeats`` are the ids of other invariants whose checks it makes: it may cite their clauses.
+    ``duties`` are the clauses that a failure may cite for each side, the main clause first. ``context`` are clauses that explain the invariant.
+    ``bugs`` are the known bugs, or classes of bugs, that motivate it. ``exclusive`` cases use the GPU alone: no other process of the run uses it
+    at the same time. ``canary`` is the outcome that its cases must have, if they test the suite and not a library. ``seconds`` is the timeout of
+    a case, if it is not the default. ``left_out`` yields the combinations that its cases leave out, with the reasons. ``company`` names a new
+    process for a case: the process runs only cases with the same name. ``long`` cases may take many seconds, so they start first. ``repeats``
+    are the ids of other invariants whose checks it repeats. Its failures may cite their clauses.
     """
 
     id: str
@@ -185,15 +189,15 @@ class Invariant:
 
     @property
     def clauses(self) -> tuple[str, ...]:
-        """Every clause that it cites, each once: the producer's, the consumer's, then its context."""
+        """All clauses that it cites, without duplicates: the producer's, the consumer's, then the context."""
         return tuple(dict.fromkeys((*self.duties[Role.PRODUCER], *self.duties[Role.CONSUMER], *self.context)))
 
     def company_of(self, case: Case) -> str:
-        """Return the name of the process that the case shares with no other invariant; empty if it has no such process."""
+        """Return the name of the process that runs only cases of this invariant, or an empty string."""
         return f"{self.id} {case.device.value} {self.company(case)}" if self.company else ""
 
     def cases(self, environment: Environment) -> Iterator[Case]:
-        """Yield every case that this environment allows. Long cases, and those with a process of their own, belong to the full tier."""
+        """Yield the cases that this environment allows. Long cases, and cases with a process of their own, belong to the full tier."""
         is_slow = self.long or self.isolation.changes_others
         for d in self.plan(environment):
             tier = Tier.FULL if is_slow else d.tier
@@ -222,10 +226,10 @@ def invariant(
     company: Company | None = None,
     long: bool = False,
 ) -> Callable[[Check], Check]:
-    """Make a test function an invariant: its docstring's first paragraph is the statement, the rest says why.
+    """Register a test function as an invariant. The first paragraph of its docstring is the statement, the rest is the explanation.
 
-    ``producer`` and ``consumer`` are ids of the clauses that a failure may hold against that side, separated by blanks; ``context`` are
-    further clauses that explain the invariant. An unknown clause, and one that does not bind its side, is an error at import.
+    ``producer`` and ``consumer`` are ids of clauses, separated by blanks, that a failure of that side may cite. ``context`` are further clauses
+    that explain the invariant. An unknown clause, or a clause that does not bind its side, is an error at import.
     """
     duties = {Role.PRODUCER: tuple(producer.split()), Role.CONSUMER: tuple(consumer.split())}
     for role, ids in duties.items():
@@ -241,9 +245,9 @@ def invariant(
         first, _, details = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
         statement = " ".join(first.split())
         if not statement:
-            raise ValueError(f"invariant {id} has no docstring, so no statement")
+            raise ValueError(f"invariant {id} has no docstring: its first paragraph is the statement")
         if id in _registered and _registered[id].check.__qualname__ != check.__qualname__:
-            raise ValueError(f"two invariants are called {id}")
+            raise ValueError(f"duplicate invariant id: {id}")
         _registered[id] = Invariant(
             id,
             statement,
@@ -271,16 +275,16 @@ def invariant(
 
 
 SUITE = "conformance.suite"
-"""The package of the invariants. It imports this one, so it is imported by its name."""
+"""The package of the invariants. It imports this module, so this module imports it by name to avoid a circular import."""
 
 
 @lru_cache(maxsize=1)
 def catalogue() -> dict[str, Invariant]:
-    """Every invariant of the suite by id, in the order of families and of definition."""
+    """Return all invariants by id, in the order of their modules and of their definition."""
     suite = importlib.import_module(SUITE)
     for module in sorted(m.name for m in pkgutil.iter_modules(suite.__path__) if m.name.startswith("test_")):
         importlib.import_module(f"{suite.__name__}.{module}")
-    # One of these modules may have been imported before, by somebody else: what it registered stands first then.
+    # Sort, because another import of one of these modules may have registered its invariants first.
     return dict(sorted(_registered.items(), key=lambda entry: entry[1].check.__module__))
 
 
@@ -289,10 +293,10 @@ def _always(pair: Pair) -> bool:
 
 
 def every(pairs: Iterable[Pair], /, *, quick: Callable[[Pair], bool] = _always, **axes: Any) -> Iterator[Draft]:
-    """Each pair with each combination of the axes' values.
+    """Yield each pair with each combination of the axes' values.
 
-    An axis is a sequence of strings or a function of the pair that returns one. A case whose values are all
-    the first of their axis belongs to the quick tier, if the pair does.
+    An axis is a sequence of strings, or a function that returns one for a pair. The quick tier contains the cases in which every value is the
+    first of its axis, for pairs that satisfy ``quick``.
     """
     for pair in pairs:
         values = [tuple(axis(pair)) if callable(axis) else tuple(axis) for axis in axes.values()]
@@ -309,10 +313,10 @@ def every(pairs: Iterable[Pair], /, *, quick: Callable[[Pair], bool] = _always, 
 
 
 def layouts(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these layouts that the producer can make."""
+    """Return an axis with the given layouts that the producer can make."""
     return lambda pair: tuple(n for n in dict.fromkeys(names) if n in pair.source.layouts)
 
 
 def dtypes(*names: str) -> Callable[[Pair], tuple[str, ...]]:
-    """An axis: those of these element types that the producer has; without names, all it has."""
+    """Return an axis with the given element types that the producer has, or with all of its types."""
     return lambda pair: tuple(n for n in dict.fromkeys(names or pair.source.dtypes) if n in pair.source.dtypes)

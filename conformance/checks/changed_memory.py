@@ -1,7 +1,7 @@
-"""Memory while its array is changed: what has become of it, seen by addresses and by reads that cannot fail.
+"""Memory of an exported array after a change of the array, such as a resize: is it still allocated and unchanged?
 
-Memory that was freed is not touched by this process. On the host the kernel reads it for us, on a GPU the driver does. A new array that
-lies in it proves by its address alone that it was free.
+This process does not access memory that may be free: the kernel reads host memory for it, and the driver reads GPU memory. A new array whose
+address lies in the memory also proves that it was free.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .steps import Doing
 
 FLOAT32 = dtype("float32")
 COUNT = 4096
-"""Elements of an array: 16 KiB, which is more than allocators keep aside for small objects, and less than they map by itself."""
+"""Number of elements of an array. 16 KiB is above the small-object caches of allocators, and below their limit for separate mappings."""
 PRESSURE = 16
-"""Arrays that are made to fill whatever memory has become free."""
+"""Number of arrays that are created to reuse free memory."""
 TRIES = 3
-"""How often a control is tried: an allocator may find another place first."""
+"""Number of tries of a control, because an allocator may use other free memory first."""
 MOST = 2
-"""How often one array is changed: a library may keep the memory that the array had before the newest change."""
+"""Number of changes of one array. A library may keep the memory from before the newest change."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """Which export of an array lives while the array is changed.
+    """The export that is alive while the array is changed.
 
-    ``part`` exports a view of the array, without its first element. ``later`` makes two exports, of which the first one is gone.
-    ``legacy`` asks for a capsule without a version, and ``readonly`` freezes the array before.
+    ``part`` exports a view without the first element. ``later`` makes two exports and releases the first. ``legacy`` requests a legacy capsule.
+    ``readonly`` makes the array read-only before the export.
     """
 
     count: int = COUNT
@@ -48,7 +48,7 @@ class Export:
     readonly: bool = False
 
     def given(self, change: str) -> str:
-        """Return the special input, with the change in words."""
+        """Return the phrase for the special input, which includes the change."""
         return f"{change}{self._words()}"
 
     def _words(self) -> str:
@@ -64,33 +64,36 @@ EXPORTS = {
     "small": Export(count=12), "large": Export(count=1 << 17), "part": Export(part=True), "later": Export(later=True),
     "legacy": Export(legacy=True), "readonly": Export(readonly=True),
 }  # fmt: skip
-"""Others than the usual export: a library may hold the memory by the object that is exported, by its size, or by what is asked for."""
+"""Other exports. Whether a library keeps the memory may depend on the exported object, its size or the requested struct."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Where the elements of an array lay, and what they were."""
+    """The former address and the former elements of an array."""
 
     address: int
     values: bytes
 
     def overlaps(self, address: int, nbytes: int) -> bool:
-        """Whether other memory has bytes in common with this."""
+        """Return whether other memory has bytes in common with this memory."""
         return address < self.address + len(self.values) and self.address < address + nbytes
 
 
 @dataclass
 class Seen:
-    """What was seen after a change: ``lost`` is what became of the memory, empty if it was kept. ``refusal`` is how the change was refused."""
+    """The observation after a change. ``lost`` says what happened to the memory, and is empty if it was kept.
+
+    ``refusal`` is the exception if the library refused the change.
+    """
 
     lost: str = ""
     refusal: str = ""
     held: list[Any] = field(default_factory=list, repr=False)
-    """Whatever has to live until it was looked at."""
+    """Objects that must stay alive until the memory is checked."""
 
 
 def made(exchange: Exchange, change: Change, seed: int = 0, count: int = COUNT) -> Source:
-    """A vector of the producer's that the change accepts, filled with a pattern."""
+    """Return a 1-d array of the producer that the change accepts, filled with a pattern."""
     library, data = exchange.producer, pattern(FLOAT32, count, seed)
     if change.make is not None:
         array = change.make(library, data, exchange.device)
@@ -100,16 +103,16 @@ def made(exchange: Exchange, change: Change, seed: int = 0, count: int = COUNT) 
 
 
 def under_pressure(exchange: Exchange, change: Change, memory: Memory, count: int = COUNT) -> str:
-    """What has become of memory once the producer has made other arrays of its size, in words; empty if it is as it was."""
+    """Create other arrays of the same size, and say what happened to the memory. Return an empty string if it is unchanged."""
     collect()
     others = [made(exchange, change, seed, count) for seed in range(1, PRESSURE + 1)]
     return fate(exchange, memory, others)
 
 
 def fate(exchange: Exchange, memory: Memory, others: Iterable[Source]) -> str:
-    """What has become of memory, in words; empty if it has its elements and no other array lies in it."""
+    """Say what happened to the memory. Return an empty string if it holds its elements and no other array overlaps it."""
     if any(memory.overlaps(other.address, len(other.block)) for other in others):
-        return "an array that was made later lies in it"
+        return "a new array uses the same memory"
     found = lying_at(exchange, memory.address, len(memory.values))
     if found is None:
         return GONE
@@ -117,7 +120,7 @@ def fate(exchange: Exchange, memory: Memory, others: Iterable[Source]) -> str:
 
 
 def lying_at(exchange: Exchange, address: int, nbytes: int) -> bytes | None:
-    """Bytes of memory that may be free; ``None`` where there is no memory any more."""
+    """Return bytes of memory that may be free, or ``None`` if the memory is no longer mapped."""
     if exchange.device is not Device.CUDA:
         return own_memory(address, nbytes)
     try:
@@ -128,7 +131,7 @@ def lying_at(exchange: Exchange, address: int, nbytes: int) -> bytes | None:
 
 
 def applied(exchange: Exchange, change: Change, held: list[Any]) -> Seen:
-    """Make the change to the array in ``held``; an exception is a refusal."""
+    """Apply the change to the array in ``held``. An exception is a refusal."""
     try:
         with exchange.step(Doing.RELEASE, Role.PRODUCER):
             kept = change.apply(exchange.producer, held, exchange.device)
@@ -139,7 +142,7 @@ def applied(exchange: Exchange, change: Change, held: list[Any]) -> Seen:
 
 
 def repeatedly(exchange: Exchange, change: Change, held: list[Any], times: int) -> Seen:
-    """Make the change so many times, as long as the array is there and the library does not refuse."""
+    """Apply the change this many times, until the library refuses or the array is gone."""
     seen = applied(exchange, change, held)
     for _ in range(times - 1):
         if seen.refusal or not held:
@@ -152,7 +155,7 @@ def repeatedly(exchange: Exchange, change: Change, held: list[Any], times: int) 
 def through(
     exchange: Exchange, change: Change, taker: Adapter, export: Export = USUAL, times: int = 1
 ) -> Seen:  # fmt: skip
-    """Import an array, change it, and look at the memory of the import. A refused or copying import ends the case."""
+    """Import an array, change the array, and check the memory of the import. A refused or copying import ends the case."""
     whole = made(exchange, change, count=export.count)
     source = exchange.made(_exported(exchange, export, whole))
     memory = Memory(source.address, source.values)
@@ -162,7 +165,7 @@ def through(
     if not export.legacy:
         exchange.expect_handed(source)
     if taker.describe(taken).address != source.address:
-        raise Refused(f"{taker.name} copies the array, so that nothing can be seen")
+        raise Refused(f"{taker.name} copies the array, so the producer's memory cannot be checked")
     held, whole.array, source.array = [whole.array], None, None
     seen = repeatedly(exchange, change, held, times)
     seen.lost = under_pressure(exchange, change, memory, export.count)
@@ -191,15 +194,17 @@ def _take(exchange: Exchange, export: Export, source: Source, taker: Adapter) ->
             capsule = exchange.offer(source).__dlpack__()
     except Exception as error:
         exchange.check_context(error)
-        raise Refused(f"{exchange.producer.name} gives no legacy capsule: {brief(error)}") from error
+        raise Refused(f"{exchange.producer.name} refused to export a legacy capsule: {brief(error)}") from error
     with exchange.step(Doing.IMPORT, Role.CONSUMER, taker.name):
         return taker.take_capsule(capsule)
 
 
 def control(exchange: Exchange, change: Change, count: int = COUNT, times: int = 1) -> str:
-    """See the memory of an array that nobody else has be used again after the change, and say how.
+    """Run the control: without an export, the change must free the memory for reuse. Return a description of the reuse.
 
-    A library without such a call ends the case as refused. Where the memory stays as it is, the case is inconclusive.
+    Raises:
+        Refused: the library refuses the change without an export as well.
+        Inconclusive: the memory is not reused, so the check could not detect a fault.
     """
     for _ in range(TRIES):
         source = made(exchange, change, count=count)
@@ -207,15 +212,15 @@ def control(exchange: Exchange, change: Change, count: int = COUNT, times: int =
         held, source.array = [source.array], None
         seen = repeatedly(exchange, change, held, times)
         if seen.refusal:
-            raise Refused(f"{exchange.producer.name} refuses that without an export as well: {seen.refusal}")
+            raise Refused(f"{exchange.producer.name} refuses the change without an export as well: {seen.refusal}")
         lost = under_pressure(exchange, change, memory, count)
         if lost:
             return f"without an export: {lost}"
-    raise Inconclusive("without an export the memory stays as it was, too, so nothing can be seen")
+    raise Inconclusive("the control fails: without an export the memory is not reused either")
 
 
 def comparison(exchange: Exchange, change: Change) -> str:
-    """What becomes of the memory under a view by a call of the producer's own; empty where it has none."""
+    """Say what the change does to memory that a call of the producer itself has lent. Return an empty string without such a call."""
     source = made(exchange, change)
     try:
         view, call = exchange.producer.lent(source.array)

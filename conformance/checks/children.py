@@ -1,4 +1,4 @@
-"""Start of child processes: this interpreter, this copy of the package, and nothing of the working folder."""
+"""Child processes that run this interpreter and this copy of the package, and import nothing from the working folder."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from conformance import launcher
 from . import environment_variables
 
 QUEUES = "CUDA_DEVICE_MAX_CONNECTIONS"
-"""Environment variable: the number of hardware queues that a process has for its streams. CUDA reads it when it starts; its default is 8.
+"""Environment variable with the number of hardware queues for the streams of a process. CUDA reads it at its start. The default is 8.
 
-Streams that share a queue wait for each other. Each queue takes 20 to 40 ms of the start of CUDA on an H200, and the driver starts one
-process at a time.
+Streams that share a queue wait for each other. Each queue adds 20 to 40 ms to the start of CUDA on an H200, and the driver starts one process
+at a time.
 """
 FEWEST_QUEUES = "2"
-"""For processes that do not look at the order of streams."""
+"""Number of queues for processes that do not check stream order."""
 IMPORTING = "importing"
 """Key of a program's record that starts an import. The time up to the next record does not count for the case."""
 NO_TURN = "no turn"
-"""Key of the record of a program that did not get the GPU for itself. Its case is inconclusive."""
+"""Key of the record of a program that did not get exclusive use of the GPU. Its case is inconclusive."""
 EXITING = "the exit of the interpreter"
 """The last step of a program."""
 LAUNCHER = launcher.__file__
 MOST_FILE_BYTES = 4 << 30
-"""Limit of a file that a child writes, in bytes; shared memory counts as a file."""
+"""Maximum size of a file that a child writes, in bytes. Shared memory counts as a file."""
 _SET_DEATH_SIGNAL = 1
 _STANDARD_OUTPUT = 1
 
 
 def python() -> str:
-    """The interpreter to start children with."""
+    """Return the path of the interpreter for child processes."""
     return sys.executable
 
 
@@ -54,7 +54,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def candidates() -> list[str]:
-    """The folders of the candidates that stand in this cell."""
+    """Return the folders of the candidates in this cell."""
     return environment_variables.candidates(os.environ)
 
 
@@ -71,7 +71,7 @@ def start(
     """Start a module of this copy of the package in a new session.
 
     ``output`` receives both standard streams. ``answers`` is a descriptor for :func:`tell`, so that other output of the
-    process does not disturb the answers. ``folder`` is the working folder; by default that of this process. ``before``
+    process does not mix with the records. ``folder`` is the working folder, by default that of this process. ``before``
     runs in the child before its program begins.
 
     The process and its descendants write no core files and no file above :data:`MOST_FILE_BYTES`.
@@ -93,7 +93,7 @@ def start(
 
 
 def _prepare(before: Callable[[], object] | None) -> None:
-    """Limit the files of the new process. Some libraries crash in hundreds of cases, and a core file has all of a process's memory."""
+    """Limit the files of the new process. Some libraries crash in hundreds of cases, and a core file contains all memory of a process."""
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, MOST_FILE_BYTES)
     if before is not None:
@@ -107,9 +107,9 @@ def _lower(limit: int, most: int) -> None:
 
 
 def tell(record: dict[str, Any]) -> None:
-    """Send an answer from a child to its parent, unbuffered, so that the answer survives a crash.
+    """Send a record from a child to its parent, unbuffered, so that the record survives a crash.
 
-    Without a descriptor for answers it goes to standard output.
+    Without a descriptor for records it goes to standard output.
     """
     data = f"{json.dumps(record)}\n".encode()
     while data:
@@ -117,7 +117,7 @@ def tell(record: dict[str, Any]) -> None:
 
 
 def die_with_parent(by: int = signal.SIGKILL) -> None:
-    """Have the kernel send this signal when the process that started this one ends, however that ends; on Linux only."""
+    """Ask the kernel to send this signal when the parent process ends for any reason. This works on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, by)
 
@@ -129,7 +129,7 @@ def tail(file: IO[bytes], most: int) -> str:
 
 
 def records(told: str) -> list[dict[str, Any]]:
-    """Return a child's answers, oldest first. An incomplete line is skipped."""
+    """Return the records of a child, oldest first. An incomplete line is skipped."""
     return [record for line in told.splitlines() if isinstance(record := _read(line), dict)]
 
 

@@ -1,6 +1,6 @@
-"""The codes of failures: a stable name for each way to fail, whatever words a report finds for it.
+"""Codes of failures: a stable name for each way in which a check fails.
 
-Waivers, findings and JUnit match codes. The sentences here can be improved without breaking any of them.
+Waivers, findings and JUnit reports match codes. A change of the sentences here does not affect them.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from conformance.protocols.clauses import Role
 
 
 class Facet(str, Enum):
-    """What else, beside library and code, tells one cause from another."""
+    """Properties of a failure that, besides its library and code, distinguish one cause from another."""
 
     SIDE = "side"
-    """Whether the library produced or consumed."""
+    """Whether the library was the producer or the consumer."""
     PROTOCOL = "protocol"
-    """DLPack and the CUDA Array Interface are handled in different code."""
+    """The protocol. Libraries implement DLPack and the CUDA Array Interface in different code."""
     STEP = "step"
-    """What the process was doing when it died."""
+    """The step that the process was in when it crashed."""
     GIVEN = "given"
-    """What is special about the input (:attr:`~conformance.checks.outcomes.Failure.given`)."""
+    """The special property of the input (:attr:`~conformance.checks.outcomes.Failure.given`)."""
 
 
 _SIDE = (Facet.SIDE,)
@@ -31,10 +31,10 @@ _STEP = (Facet.SIDE, Facet.STEP, Facet.GIVEN)
 
 
 class Code(str, Enum):
-    """A way to fail. The value is the slug in results, findings, waivers and JUnit.
+    """A way to fail. The value is the slug in results, findings, waivers and JUnit reports.
 
-    ``cause`` is the slug of the causes that its failures are put under: codes that show one mistake from several angles share it.
-    ``facets`` are what else keeps causes apart. ``producer`` and ``consumer`` say what the accused side does, after its name.
+    ``cause`` is the slug in the id of a finding. Codes that show the same mistake in different ways share a cause. ``facets`` are the further
+    properties that distinguish causes. ``producer`` and ``consumer`` are predicates that follow the name of the accused library.
     """
 
     cause: str
@@ -43,7 +43,7 @@ class Code(str, Enum):
     consumer: str
 
     def __new__(cls, slug: str, facets: tuple[Facet, ...], producer: str, consumer: str = "", cause: str = "") -> Code:
-        """A member; without words of its own the consumer's are the producer's."""
+        """Create a member. If one side has no predicate, it uses the other side's."""
         member = str.__new__(cls, slug)
         member._value_ = slug
         member.cause, member.facets = cause or slug, facets
@@ -51,21 +51,21 @@ class Code(str, Enum):
         return member
 
     def says(self, role: Role) -> str:
-        """What a library of this role does, as the predicate of a sentence."""
+        """Return the predicate for a library in this role."""
         return self.producer if role is Role.PRODUCER else self.consumer
 
     # -- the process
 
-    CRASH = ("crash", _STEP, "ends the process while it exports {given}", "ends the process while it imports {given}")
-    HANG = ("hang", _STEP, "does not come back while it exports {given}", "does not come back while it imports {given}")
+    CRASH = ("crash", _STEP, "crashes while it exports {given}", "crashes while it imports {given}")
+    HANG = ("hang", _STEP, "hangs while it exports {given}", "hangs while it imports {given}")
     CONTEXT_CORRUPTED = (
         "context-corrupted",
         _STEP,
-        "leaves the CUDA context unusable after it exports {given}",
-        "leaves the CUDA context unusable after it imports {given}",
+        "corrupts the CUDA context when it exports {given}",
+        "corrupts the CUDA context when it imports {given}",
     )
-    PROGRAM_CRASH = ("program-crash", (Facet.GIVEN,), "ends a fresh interpreter during {given}")
-    PROGRAM_HANG = ("program-hang", (Facet.GIVEN,), "hangs a fresh interpreter during {given}")
+    PROGRAM_CRASH = ("program-crash", (Facet.GIVEN,), "crashes a new interpreter during {given}")
+    PROGRAM_HANG = ("program-hang", (Facet.GIVEN,), "hangs a new interpreter during {given}")
 
     # -- order of streams
 
@@ -86,7 +86,7 @@ class Code(str, Enum):
     STREAM_NOT_COVERING = (
         "stream-not-covering",
         _PROTOCOL,
-        "publishes a stream that does not cover the pending work on the array",
+        "publishes a stream that is not ordered after the pending work on the array",
     )
     PENDING_WITHOUT_STREAM = (
         "pending-without-stream",
@@ -97,41 +97,46 @@ class Code(str, Enum):
     INVALID_STREAM = (
         "invalid-stream",
         _PROTOCOL,
-        "publishes a value that names no stream",
-        "names a stream that the protocol does not allow",
+        "publishes a value that is not a valid stream",
+        "passes a stream that the protocol does not allow",
     )
     NAMED_STREAM_NOT_ORDERED = (
         "named-stream-not-ordered",
         _PROTOCOL,
-        "does not make the named stream wait for the pending work on the array",
+        "does not make the consumer's stream wait for the pending work on the array",
     )
     WRONG_STREAM_NAMED = (
         "wrong-stream-named",
         _PROTOCOL,
         "",
-        "names another stream to `__dlpack__` than the one it works on",
+        "passes another stream to `__dlpack__` than the one it works on",
         "not-ordered",
     )
     NO_STREAM_NAMED = (
         "no-stream-named",
         _PROTOCOL,
         "",
-        "does not name its stream to `__dlpack__`",
+        "does not pass its stream to `__dlpack__`",
         "not-ordered",
     )
-    OVERTAKEN_READ = ("overtaken-read", _PROTOCOL, "", "lets the producer's next write overtake its own pending read")
-    UNINVITED_WAIT = ("uninvited-wait", _PROTOCOL, "makes a stream wait although `stream=-1` asks for no wait")
-    STREAM_NOT_LEFT = ("stream-not-left", _PROTOCOL, "keeps depending on the consumer's stream after the export")
-    HANDOVER_COST = ("handover-cost", _PROTOCOL, "", "waits in a certain way at the hand-over")
-    WRONG_CURRENT_STREAM = ("wrong-current-stream", _SIDE, "reports another stream than its current one")
+    OVERTAKEN_READ = (
+        "overtaken-read",
+        _PROTOCOL,
+        "",
+        "does not order the producer's next write after its own pending read",
+    )
+    UNINVITED_WAIT = ("uninvited-wait", _PROTOCOL, "makes a stream wait although `stream=-1` requests no wait")
+    STREAM_NOT_LEFT = ("stream-not-left", _PROTOCOL, "still depends on the consumer's stream after the export")
+    HANDOVER_COST = ("handover-cost", _PROTOCOL, "", "synchronizes in a certain way at the hand-over")
+    WRONG_CURRENT_STREAM = ("wrong-current-stream", _SIDE, "reports a stream that is not its current stream")
     COPY_NOT_DONE = ("copy-not-done", _SIDE, "returns a host copy before the copy is done")
     COPY_ON_WRONG_STREAM = (
         "copy-on-wrong-stream",
         _SIDE,
-        "makes a requested copy on its own stream and not on the named one",
+        "makes a requested copy on its own stream, not on the consumer's",
     )
-    FREED_IN_FLIGHT = ("freed-in-flight", _PROTOCOL, "hands out memory again while work on it is pending")
-    OPT_OUT_BY_DEFAULT = ("opt-out-by-default", _SIDE, "does not synchronise by default")
+    FREED_IN_FLIGHT = ("freed-in-flight", _PROTOCOL, "reuses memory while work on it is pending")
+    OPT_OUT_BY_DEFAULT = ("opt-out-by-default", _SIDE, "does not synchronize by default")
     SWITCH_WITHOUT_EFFECT = ("switch-without-effect", _GIVEN, "ignores its documented switch {given}")
     OTHER_STREAM_CURRENT = ("other-stream-current", _SIDE, "changes the current stream during an exchange")
 
@@ -161,7 +166,7 @@ class Code(str, Enum):
     NOT_SHARED = (
         "not-shared",
         _BOTH,
-        "exports other memory than the array's",
+        "exports memory that is not the array's",
         "copies an array that it can share: {given}",
     )
     WRONG_ADDRESS = ("wrong-address", _BOTH, "exports a wrong address for {given}", "reads {given} at a wrong address")
@@ -210,8 +215,8 @@ class Code(str, Enum):
     )
     STRIDES_MISSING = ("strides-missing", _BOTH, "exports no strides for {given}")
     WRITE_OUTSIDE = ("write-outside", _BOTH, "", "changes memory outside of {given}")
-    WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong extent of the memory behind an import")
-    IMPORT_UNUSABLE = ("import-unusable", _BOTH, "", "accepts {given} and then raises when it is used")
+    WRONG_EXTENT = ("wrong-extent", _SIDE, "", "reports a wrong memory range for an import")
+    IMPORT_UNUSABLE = ("import-unusable", _BOTH, "", "accepts {given}, but raises when the import is used")
     CONTIGUITY_WRONG = ("contiguity-wrong", _BOTH, "", "is wrong about whether {given} is C-contiguous")
 
     # -- element types
@@ -239,10 +244,10 @@ class Code(str, Enum):
     # -- accepting and refusing
 
     NOT_REFUSED = ("not-refused", _GIVEN, "accepts {given}, which it must refuse")
-    ILLEGAL_ACCEPTED = ("illegal-accepted", _GIVEN, "takes {given}, which the protocol forbids")
+    ILLEGAL_ACCEPTED = ("illegal-accepted", _GIVEN, "accepts {given}, which the protocol forbids")
     REFUSED = ("refused", _GIVEN, "refuses to export {given}", "refuses to import {given}")
     WRONG_EXCEPTION = ("wrong-exception", _GIVEN, "refuses {given} with the wrong kind of exception")
-    DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises {given} in place of a clean refusal")
+    DEFECT_EXCEPTION = ("defect-exception", _GIVEN, "raises {given} instead of a clean refusal")
     EXCEPTION_REPLACED = ("exception-replaced", _SIDE, "", "replaces the producer's exception")
     EXCEPTION_SWALLOWED = ("exception-swallowed", _SIDE, "", "swallows the producer's exception")
     EXCEPTION_LOST = ("exception-lost", _SIDE, "loses an exception that is in flight when a capsule is destroyed")
@@ -251,43 +256,48 @@ class Code(str, Enum):
         "inexpressible-exported",
         _GIVEN,
         "exports {given}, which the protocol cannot express",
-        "takes {given}, which the protocol cannot express",
+        "accepts {given}, which the protocol cannot express",
     )
-    NATIVE_REFUSED = ("native-refused", _GIVEN, "", "refuses {given}, and takes it behind a protocol")
-    CALLS_DISAGREE = ("calls-disagree", _GIVEN, "", "takes {given} by one call and refuses it by another")
-    SUBCLASS_BYPASSED = ("subclass-bypassed", _SIDE, "", "reads an object past the `__dlpack__` of its own class")
+    NATIVE_REFUSED = ("native-refused", _GIVEN, "", "refuses {given}, but accepts it through a protocol")
+    CALLS_DISAGREE = ("calls-disagree", _GIVEN, "", "accepts {given} in one call and refuses it in another")
+    SUBCLASS_BYPASSED = (
+        "subclass-bypassed",
+        _SIDE,
+        "",
+        "does not call the `__dlpack__` that an object's class defines",
+    )
     LOOKUP_RAISES = ("lookup-raises", _GIVEN, "raises another exception than AttributeError for {given}")
     STYLE_REFUSED = ("style-refused", _GIVEN, "has no call of the style {given}", "refuses a call of the style {given}")
-    STYLE_DIFFERS = ("style-differs", _GIVEN, "", "does something else in a call of the style {given}")
+    STYLE_DIFFERS = ("style-differs", _GIVEN, "", "behaves differently in a call of the style {given}")
     REFUSED_BESIDE_THREADS = (
         "refused-beside-threads",
         _SIDE,
-        "refuses an exchange while other threads run, and accepts it alone",
+        "refuses an exchange while other threads run, but accepts it in a single thread",
     )
 
     # -- keywords and versions
 
     KEYWORD_REFUSED = ("keyword-refused", _GIVEN, "refuses {given}, which the protocol allows")
     OLDER_SIGNATURE = ("older-signature", _SIDE, "has a `__dlpack__` without the keywords of the 2023.12 standard")
-    POSITIONAL_CALL = ("positional-call", _SIDE, "", "calls `__dlpack__` in another form than the protocol's")
+    POSITIONAL_CALL = ("positional-call", _SIDE, "", "passes positional arguments to `__dlpack__`")
     OLDER_PRODUCER_REFUSED = (
         "older-producer-refused",
         _GIVEN,
         "",
         "refuses a producer of an earlier standard: {given}",
     )
-    VERSION_TOO_NEW = ("version-too-new", _SIDE, "exports a newer struct than the consumer asked for")
-    VERSION_TOO_OLD = ("version-too-old", _SIDE, "exports an older struct than the consumer can take")
-    LEGACY_REQUESTED = ("legacy-requested", _SIDE, "", "asks for legacy capsules only")
-    NEWER_MINOR_REFUSED = ("newer-minor-refused", _SIDE, "", "refuses a newer minor version that it could read")
-    FLAG_UNDEFINED = ("flag-undefined", _SIDE, "sets a flag that means nothing here")
-    PROTOCOL_CHANGES = ("protocol-changes", _SIDE, "", "takes another protocol from call to call")
+    VERSION_TOO_NEW = ("version-too-new", _SIDE, "exports a newer struct than the consumer requested")
+    VERSION_TOO_OLD = ("version-too-old", _SIDE, "exports an older struct than the consumer can accept")
+    LEGACY_REQUESTED = ("legacy-requested", _SIDE, "", "requests legacy capsules only")
+    NEWER_MINOR_REFUSED = ("newer-minor-refused", _SIDE, "", "refuses a newer minor version that it can read")
+    FLAG_UNDEFINED = ("flag-undefined", _SIDE, "sets an undefined flag")
+    PROTOCOL_CHANGES = ("protocol-changes", _SIDE, "", "uses different protocols in repeated calls")
 
     # -- copies
 
     COPIED_FLAG_MISSING = ("copied-flag-missing", _GIVEN, "exports a copy without the IS_COPIED flag: {given}")
     COPIED_FLAG_INVENTED = ("copied-flag-invented", _GIVEN, "sets the IS_COPIED flag on shared memory: {given}")
-    COPY_SHARED = ("copy-shared", _BOTH, "shares memory although `copy=True` asks for a copy: {given}")
+    COPY_SHARED = ("copy-shared", _BOTH, "shares memory although `copy=True` requests a copy: {given}")
     COPY_REFUSED = ("copy-refused", _SIDE, "refuses `copy=True` for a plain array")
     COPY_MADE = ("copy-made", _GIVEN, "copies although `copy=False` forbids it: {given}")
     SHARING_REFUSED = ("sharing-refused", _SIDE, "refuses `copy=False` for an array that it can share")
@@ -300,11 +310,11 @@ class Code(str, Enum):
         _GIVEN,
         "reports one device by `__dlpack_device__` and another in the capsule for {given}",
     )
-    DEVICE_IGNORED = ("device-ignored", _SIDE, "exports to another device than `dl_device` asks for")
+    DEVICE_IGNORED = ("device-ignored", _SIDE, "exports to another device than `dl_device` requests")
     OWN_DEVICE_REFUSED = ("own-device-refused", _SIDE, "refuses the array's own device as `dl_device`")
-    WRONG_GPU = ("wrong-gpu", _PROTOCOL, "makes an array on another GPU than asked for")
-    CONTEXT_CHANGED = ("context-changed", _SIDE, "leaves another CUDA context or GPU current after a conversion")
-    CONTEXT_CREATED = ("context-created", _SIDE, "creates a CUDA context when it should not")
+    WRONG_GPU = ("wrong-gpu", _PROTOCOL, "makes an array on another GPU than requested")
+    CONTEXT_CHANGED = ("context-changed", _SIDE, "changes the current CUDA context or GPU in a conversion")
+    CONTEXT_CREATED = ("context-created", _SIDE, "creates a CUDA context when it must not")
     WRONG_ACROSS_CONTEXTS = (
         "wrong-across-contexts",
         _PROTOCOL,
@@ -321,7 +331,7 @@ class Code(str, Enum):
         "exports a read-only array as writable: {given}",
         "imports a read-only array as writable: {given}",
     )
-    READONLY_PASSED_ON = ("readonly-passed-on", _SIDE, "passes a read-only import on as writable")
+    READONLY_PASSED_ON = ("readonly-passed-on", _SIDE, "exports a read-only import as writable")
     READONLY_INVENTED = (
         "readonly-invented",
         _PROTOCOL,
@@ -343,31 +353,31 @@ class Code(str, Enum):
         "releases memory while an export still uses it",
         "releases memory while an import still uses it",
     )
-    MEMORY_TAKEN_AWAY = ("memory-taken-away", _GIVEN, "gives exported memory back on {given}")
+    MEMORY_TAKEN_AWAY = ("memory-taken-away", _GIVEN, "frees exported memory on {given}")
     PRODUCER_OVERWRITTEN = (
         "producer-overwritten",
         _GIVEN,
         "",
-        "overwrites the memory of the producer by {given}",
+        "overwrites the producer's memory by {given}",
     )
     DELETER_ARGUMENT_WRONG = (
         "deleter-argument-wrong",
         _SIDE,
         "",
-        "calls the deleter with another pointer than it was given",
+        "calls the deleter with a wrong pointer",
     )
     FREED_WITHOUT_DELETER = ("freed-without-deleter", _SIDE, "", "frees memory that came without a deleter")
-    OWNER_NOT_HELD = ("owner-not-held", _PROTOCOL, "", "does not hold the exporting object")
+    OWNER_NOT_HELD = ("owner-not-held", _PROTOCOL, "", "does not keep the exporting object alive")
     MEMORY_LEAKED = (
         "memory-leaked",
         _BOTH,
-        "leaves memory or references behind at each export",
-        "leaves memory or references behind at each import",
+        "leaks memory or references at each export",
+        "leaks memory or references at each import",
     )
-    CAPSULE_NOT_RENAMED = ("capsule-not-renamed", _SIDE, "", "does not mark a capsule as used")
-    CAPSULE_TAKEN_TWICE = ("capsule-taken-twice", _SIDE, "", "takes one capsule more than once")
+    CAPSULE_NOT_RENAMED = ("capsule-not-renamed", _SIDE, "", "does not rename a capsule to mark it as used")
+    CAPSULE_TAKEN_TWICE = ("capsule-taken-twice", _SIDE, "", "accepts one capsule more than once")
     STRUCT_WRITTEN = ("struct-written", _SIDE, "", "writes into the producer's struct")
-    EXPORTS_ENTANGLED = ("exports-entangled", _SIDE, "does not keep several exports of one array apart")
+    EXPORTS_ENTANGLED = ("exports-entangled", _SIDE, "uses one struct for several exports of an array")
 
     # -- stream objects
 
@@ -375,19 +385,19 @@ class Code(str, Enum):
     STREAM_PROTOCOL_MALFORMED = (
         "stream-protocol-malformed",
         _SIDE,
-        "returns something else than (0, handle) from `__cuda_stream__`",
+        "does not return (0, handle) from `__cuda_stream__`",
     )
     STREAM_REFUSED = ("stream-refused", _GIVEN, "", "refuses a stream that follows the protocol: {given}")
-    STREAM_CHANGED = ("stream-changed", _GIVEN, "", "makes another stream of {given}")
+    STREAM_CHANGED = ("stream-changed", _GIVEN, "", "works on another stream than {given}")
     STREAM_NOT_KEPT = ("stream-not-kept", _SIDE, "", "does not leave an imported stream to its owner")
 
     # -- documents and interpreters
 
-    CLAIM_NOT_KEPT = ("claim-not-kept", _GIVEN, "does not do what a documentation page says: {given}")
+    CLAIM_NOT_KEPT = ("claim-not-kept", _GIVEN, "does not behave as a documentation page says: {given}")
     CLAIM_RAISED = ("claim-raised", _GIVEN, "raises in a documented call: {given}")
-    LOCK_ENABLED = ("lock-enabled", _SIDE, "switches the interpreter lock on in a free-threaded interpreter")
-    IMPORT_ORDER = ("import-order", _GIVEN, "works only in certain orders of imports: {given}")
+    LOCK_ENABLED = ("lock-enabled", _SIDE, "enables the GIL in a free-threaded interpreter")
+    IMPORT_ORDER = ("import-order", _GIVEN, "works only in certain import orders: {given}")
 
 
 BY_SLUG = {code.value: code for code in Code}
-"""Each code by its slug."""
+"""All codes, keyed by slug."""

@@ -1,4 +1,4 @@
-"""Threads that start at one moment, and threads that start from nothing."""
+"""Run work in several threads at the same moment, or in a new thread."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ THREADS = 8
 _SWITCH_SECONDS = 1e-4
 
 BUILDS = ("free-threaded",) if sysconfig.get_config_var("Py_GIL_DISABLED") else ("gil",)
-"""An axis of one value: which build of Python the cases ran on."""
+"""The build of this Python, as an axis with one value for the ids of cases."""
 
 
 def together(work: Callable[[int], T], count: int = THREADS) -> list[Union[T, BaseException]]:
-    """Run ``work(0)`` to ``work(count - 1)``, each in a thread of its own, from one moment on.
+    """Run ``work(0)`` to ``work(count - 1)`` in threads that start together, and return their results or exceptions in order.
 
-    What each returned or raised, in order. The interpreter switches threads as often as it can meanwhile.
+    Meanwhile, the interpreter switches threads as often as it can.
     """
     gate = threading.Barrier(count)
     results: list[Union[T, BaseException, None]] = [None] * count
@@ -45,16 +45,16 @@ def together(work: Callable[[int], T], count: int = THREADS) -> list[Union[T, Ba
 
 
 class Beside:
-    """A thread beside this one, which has done nothing before; it lives as long as this object."""
+    """A new thread that runs work on request, as long as this object is alive."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[tuple[Callable[[], Any], list[Any]] | None] = queue.SimpleQueue()
         threading.Thread(target=_serve, args=(self._tasks,), daemon=True).start()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` there; what it raises is raised here.
+        """Run ``work`` in the other thread, and return its result or raise its exception.
 
-        This thread waits awake: who watches it would take it for blocked if it slept.
+        The calling thread polls and does not sleep, because an observer would report a sleeping thread as blocked.
         """
         ended: list[Any] = []
         self._tasks.put((work, ended))
@@ -78,11 +78,11 @@ def _serve(tasks: queue.SimpleQueue[tuple[Callable[[], Any], list[Any]] | None])
             ended.append(work())
         except BaseException as error:
             ended.append(error)
-        del task, work, ended  # until the next one comes, nothing of this one may live on here
+        del task, work, ended  # the loop must not keep objects of this task alive until the next one
 
 
 def elsewhere(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread that has done nothing before; what it raises is raised here."""
+    """Run ``work`` in a new thread, and return its result or raise its exception."""
     (result,) = together(lambda _: work(), 1)
     if isinstance(result, BaseException):
         raise result

@@ -1,4 +1,4 @@
-"""Checks of ``copy=True`` and ``copy=False``: whether memory is shared, and which side has done so."""
+"""Checks of ``copy=True`` and ``copy=False``: is the memory shared, and which side is responsible?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .outcomes import Side, fail
 
 
 def expect_copied(exchange: Exchange, source: Source, seen: bytes) -> None:
-    """Expect that a copy has the producer's elements. If the handed-over array had others, the producer has copied wrongly."""
+    """Fail if a copy has wrong elements. The producer is accused if they were already wrong at the hand-over."""
     if seen == source.values:
         return
     exchange.expect_handed(source)
@@ -23,9 +23,9 @@ def expect_copied(exchange: Exchange, source: Source, seen: bytes) -> None:
         Code.VALUES_CHANGED,
         exchange.describing() if role is Role.PRODUCER else exchange.reading(),
         role=role,
-        reason="the producer makes a copy with other elements"
+        reason="the producer makes a copy with wrong elements"
         if side is Side.PRODUCER
-        else "the consumer reads other elements from the copy",
+        else "the consumer reads wrong elements from the copy",
         expected=show(source.values, source.dtype),
         seen=show(seen, source.dtype),
         given="`copy=True`",
@@ -34,7 +34,7 @@ def expect_copied(exchange: Exchange, source: Source, seen: bytes) -> None:
 
 
 def copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: str) -> NoReturn:
-    """Fail because ``copy=True`` gave no copy. The producer is at fault if it answers the request with its own memory, else the consumer."""
+    """Fail because ``copy=True`` gave no copy. The producer is accused if it received the request and exported its own memory."""
     side, reason = _who_shares(exchange, source)
     role = exchange.suspect(side)
     fail(
@@ -44,19 +44,19 @@ def copy_is_shared(exchange: Exchange, source: Source, *, expected: str, seen: s
 
 
 def _who_shares(exchange: Exchange, source: Source) -> tuple[Side | None, str]:
-    """Return the side that has made no copy, as far as the capsules show it, and a sentence about it."""
+    """Return the side that ignored the request for a copy, as far as the capsules show it, and the reason for the failure."""
     copies = [answer for answer in exchange.answers if answer.keywords.get("copy")]
     if not copies:
-        return Side.CONSUMER, "the consumer shares the producer's memory, and does not ask the producer for a copy"
+        return Side.CONSUMER, "the consumer shares the producer's memory and does not request a copy from the producer"
     if any(answer.handed is not None and not exchange.is_elsewhere(source, answer.handed.address) for answer in copies):
-        return Side.PRODUCER, "the producer shares its memory, though the consumer asks it for a copy"
+        return Side.PRODUCER, "the producer shares its memory although the consumer requests a copy"
     if not exchange.answers[-1].keywords.get("copy"):
-        return Side.CONSUMER, "the consumer asks the producer for a copy, and takes another capsule"
-    return None, "the import shares the producer's memory, though the consumer asks for a copy"
+        return Side.CONSUMER, "the consumer requests a copy, but then imports another capsule"
+    return None, "the import shares the producer's memory although the consumer requests a copy"
 
 
 def expect_no_copy(exchange: Exchange, source: Source, view: View) -> None:
-    """Expect that the import after ``copy=False`` is on the producer's memory; accuse the side that has copied."""
+    """Fail if an import with ``copy=False`` does not share the producer's memory. The side that copied is accused."""
     if source.view.size and view.address != source.address:
         by_producer = any(
             answer.keywords.get("copy") is False

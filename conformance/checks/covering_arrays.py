@@ -1,4 +1,4 @@
-"""Covering arrays of strength 2: few points that together have every permitted pair of levels. Pure and deterministic."""
+"""Covering arrays of strength 2: few points that together contain every permitted pair of levels (pairwise testing)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ Pair = frozenset[Level]
 
 @dataclass(frozen=True)
 class Space:
-    """Factors with their levels, the default first, and the pairs of levels that cannot come together.
+    """Factors with their levels, the default first, and the pairs of levels that are excluded.
 
-    Every level goes with every default, so that a pair which is allowed is in a point that exists. Raises ``ValueError`` for a space
-    in which one does not.
+    An excluded pair must not contain a default. So every permitted pair can be completed to a point by defaults.
+
+    Raises:
+        ValueError: an excluded pair contains a default.
     """
 
     factors: tuple[tuple[str, tuple[str, ...]], ...]
@@ -27,11 +29,11 @@ class Space:
         defaults = set(self.default.items())
         for pair in self.apart:
             if pair & defaults:
-                raise ValueError(f"{sorted(pair)} are kept apart, and one of them is a default")
+                raise ValueError(f"the excluded pair {sorted(pair)} contains a default level")
 
     @property
     def default(self) -> dict[str, str]:
-        """Return the point that has the default of each factor."""
+        """The point with the default level of each factor."""
         return {name: levels[0] for name, levels in self.factors}
 
     def singles(self) -> Iterator[dict[str, str]]:
@@ -42,7 +44,7 @@ class Space:
                 yield {**self.default, name: level}
 
     def pairs(self) -> Iterator[Pair]:
-        """Yield every pair of levels, allowed or not."""
+        """Yield every pair of levels, including the excluded pairs."""
         for (one, these), (other, those) in combinations(self.factors, 2):
             for a in these:
                 for b in those:
@@ -50,7 +52,10 @@ class Space:
 
 
 def covering(space: Space) -> list[dict[str, str]]:
-    """Return points that have every allowed pair: the singles first, then those of a greedy search. The same space gives the same points."""
+    """Return points that contain every permitted pair: first the singles, then the points of a greedy search.
+
+    The result is deterministic.
+    """
     found = list(space.singles())
     search = _Search(space)
     for point in found:
@@ -63,13 +68,13 @@ def covering(space: Space) -> list[dict[str, str]]:
 
 
 def uncovered(space: Space, points: Sequence[Mapping[str, str]]) -> list[Pair]:
-    """Return the allowed pairs that none of these points has. This function shares nothing with the search."""
+    """Return the permitted pairs that no point contains. This function verifies the search, so it shares no code with it."""
     had = {frozenset(pair) for point in points for pair in combinations(point.items(), 2)}
     return [pair for pair in space.pairs() if pair not in space.apart and pair not in had]
 
 
 class _Search:
-    """The pairs that are left to cover. Levels are numbers, and sets of levels are the bits of an integer."""
+    """The pairs that are not covered yet. Levels are numbers, and a set of levels is a bit mask in an integer."""
 
     def __init__(self, space: Space) -> None:
         self._names = [(name, level) for name, levels in space.factors for level in levels]
@@ -89,20 +94,20 @@ class _Search:
 
     @property
     def left(self) -> bool:
-        """Return whether a pair is not covered yet."""
+        """Whether a pair is not covered yet."""
         return any(self._open)
 
     def cover(self, point: Mapping[str, str]) -> None:
-        """Note that a point covers its pairs."""
+        """Remove the pairs of this point from the pairs that are left."""
         numbers = [self._number[level] for level in point.items()]
         mask = sum(1 << n for n in numbers)
         for n in numbers:
             self._open[n] &= ~mask
 
     def best(self) -> dict[str, str]:
-        """Return a point: first the pair with most left to cover, then, factor by factor, the level that covers most.
+        """Return the next point: a pair with the most uncovered pairs, then, for each other factor, the level that covers most.
 
-        A default goes with every level, so each factor has a level to take.
+        A default is compatible with every level, so each factor has at least one candidate.
         """
         weight = [mask.bit_count() for mask in self._open]
         first = max(range(len(weight)), key=weight.__getitem__)

@@ -1,4 +1,4 @@
-"""Which stream is current in two threads, step by step: this one, and one beside it that has done nothing before."""
+"""Current stream of a library in two threads, step by step: in this thread and in a new one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Seen:
-    """A step, the stream that has to be current after it, and the one that is: handles."""
+    """A step, with the handles of the expected and of the actual current stream."""
 
     step: str
     expected: int
@@ -24,12 +24,12 @@ class Seen:
 
     @property
     def is_right(self) -> bool:
-        """Whether the two are one."""
+        """Whether the actual stream is the expected one."""
         return self.expected == self.seen
 
 
 def in_context(device: Device) -> AbstractContextManager[None]:
-    """On a GPU the primary context is current in this thread."""
+    """Return a context manager that makes the primary CUDA context current in this thread. Without a GPU it does nothing."""
     if device is not Device.CUDA:
         return nullcontext()
     from conformance.cuda import context
@@ -38,14 +38,14 @@ def in_context(device: Device) -> AbstractContextManager[None]:
 
 
 class Neighbour:
-    """A thread beside this one, with the primary context current in all that it runs."""
+    """A new thread in which the primary CUDA context is current while it runs work."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._thread = Beside()
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run ``work`` there; what it raises is raised here."""
+        """Run ``work`` in that thread, and return its result or raise its exception."""
 
         def inside() -> T:
             with in_context(self._device):
@@ -55,9 +55,9 @@ class Neighbour:
 
 
 def of_two_threads(library: Adapter, device: Device, ours: Any, theirs: Any, *, begins_inside: bool) -> list[Seen]:
-    """What is current while this thread is in a block of one stream and the other thread in one of another.
+    """Observe the current stream while two threads are each in a ``with`` block of a stream of their own.
 
-    ``begins_inside`` says that the other thread is begun within the block of this one. Each thread's own choice is to hold, and nobody else's.
+    A block must affect its own thread only. ``begins_inside`` starts the other thread within the block of this thread.
     """
 
     def here() -> int:
@@ -73,7 +73,7 @@ def of_two_threads(library: Adapter, device: Device, ours: Any, theirs: Any, *, 
 
     with library.using(ours):
         neighbour = neighbour or Neighbour(device)
-        note("in a thread without a block, while another is in one", theirs_outside, neighbour.run(here))
+        note("in a thread outside any block, while the first thread is in one", theirs_outside, neighbour.run(here))
         block = ExitStack()
         neighbour.run(lambda: block.enter_context(library.using(theirs)))
         try:
@@ -81,16 +81,16 @@ def of_two_threads(library: Adapter, device: Device, ours: Any, theirs: Any, *, 
             note("in the first thread's block, while the second is in one", library.handle(ours), here())
         finally:
             neighbour.run(block.close)
-        note("in the second thread behind its block", theirs_outside, neighbour.run(here))
-        note("in the first thread's block, behind that of the second", library.handle(ours), here())
-    note("in the first thread behind its block", outside, here())
+        note("in the second thread after its block", theirs_outside, neighbour.run(here))
+        note("in the first thread's block, after that of the second", library.handle(ours), here())
+    note("in the first thread after its block", outside, here())
     return found
 
 
 def of_a_choice(library: Adapter, device: Device, chosen: Any, inner: Any) -> list[Seen]:
-    """What is current after a stream was chosen without a block, in a block, behind it, and in a thread that has chosen nothing.
+    """Observe the current stream after a stream was selected without a block, in a block, after the block, and in a new thread.
 
-    The default stream is current again on return.
+    On return the default stream is current again.
     """
 
     def here() -> int:
@@ -102,12 +102,12 @@ def of_a_choice(library: Adapter, device: Device, chosen: Any, inner: Any) -> li
     default = library.default_stream(device)
     library.choose(chosen)
     try:
-        found.append(Seen("after a stream was chosen", ours, here()))
+        found.append(Seen("after a stream was selected", ours, here()))
         with library.using(inner):
             found.append(Seen("in a block of another stream", library.handle(inner), here()))
-        found.append(Seen("behind that block", ours, here()))
-        found.append(Seen("in a thread that has chosen nothing", theirs, neighbour.run(here)))
+        found.append(Seen("after that block", ours, here()))
+        found.append(Seen("in a thread that has selected no stream", theirs, neighbour.run(here)))
     finally:
         library.choose(default)
-    found.append(Seen("after the default stream was chosen", library.handle(default), here()))
+    found.append(Seen("after the default stream was selected", library.handle(default), here()))
     return found

@@ -1,4 +1,4 @@
-"""Deadline of a case, and the time that counts for it.
+"""Timeout of a case, and the time that counts for it.
 
 Imports of libraries do not count, and neither does the wait for a processor. The process marks its imports in memory
 that its parent can read. The kernel reports the wait of each thread (``schedstat``).
@@ -16,27 +16,27 @@ from pathlib import Path
 from typing import Protocol
 
 VARIABLE = "CONFORMANCE_DEADLINE"
-"""Environment variable with the seconds a case may take."""
+"""Environment variable with the timeout of a case in seconds."""
 DEFAULT = 60.0
-"""A hang is decided by this limit alone, so it lies far above what any case needs."""
+"""Default timeout in seconds. It alone decides whether a case hangs, so it is far above the time of any case."""
 IMPORT_SECONDS = 300.0
-"""Timeout of the import of one library, which does not count for the case's deadline."""
+"""Timeout of the import of one library. The time of an import does not count for the case's timeout."""
 MOST = 5.0
-"""Factor of its limit that a case may take in wall-clock time, including the wait for a processor."""
+"""Factor of the timeout that a case may take in wall-clock time, including the wait for a processor."""
 _LOOK = 0.25
 """Seconds until the first check of a process. Most cases end earlier."""
 
 
 def seconds() -> float:
-    """The limit for one case, in this process and its children."""
+    """Return the timeout of a case for this process and its children."""
     return float(os.environ.get(VARIABLE, DEFAULT))
 
 
-# -- the time that is not the case's
+# -- time that does not count for the case
 
 
 class Paused(Protocol):
-    """Time that does not count."""
+    """The pauses of a process, whose time does not count."""
 
     def lasted(self, now: float) -> float:
         """Return the seconds of all pauses up to now, including the current one."""
@@ -105,10 +105,10 @@ def not_counted(at_most: float | None = None) -> Iterator[None]:
         yield
 
 
-# -- the time without a processor
+# -- time without a processor
 
 Waited = Mapping[tuple[int, int], float]
-"""Seconds that each thread has waited for a processor since it began, by process and thread."""
+"""Seconds that each thread has waited for a processor since it started, by process and thread."""
 
 
 def waited(group: int) -> dict[tuple[int, int], float]:
@@ -154,13 +154,13 @@ def _run_delay(task: Path) -> float:
         return 0.0
 
 
-# -- both
+# -- timeout
 
 
 class Watch:
-    """The deadline of a process group that has just begun its work.
+    """The timeout of a process group that has just started its work.
 
-    ``late`` describes an expired deadline. ``is_decided`` is false if the group had too little processor time for a
+    ``late`` describes an expired timeout. ``is_decided`` is false if the group had too little processor time for a
     verdict.
     """
 
@@ -177,7 +177,7 @@ class Watch:
 
     @property
     def left(self) -> float:
-        """Seconds until the next check; 0 if the deadline has expired."""
+        """Seconds until the next check, or 0 if the timeout has expired."""
         now = time.monotonic()
         if self._before is None:
             if now < self._started + _LOOK:
@@ -186,12 +186,12 @@ class Watch:
         until = self._pauses.until
         if until is not None and is_stopped(self._group):  # a pause applies only to a running process
             self._stopped = self._stopped or now
-            return self._more(self._limit, self._limit - (now - self._stopped), "no end", self._before)
+            return self._more(self._limit, self._limit - (now - self._stopped), "timeout", self._before)
         self._stopped = None
         if until is not None:
-            return self._more(IMPORT_SECONDS, until - now, "no end of an import", self._before)
+            return self._more(IMPORT_SECONDS, until - now, "timeout of an import", self._before)
         used = now - self._started - (self._pauses.lasted(now) - self._paused)
-        return self._more(self._limit, self._limit - used, "no end", self._before)
+        return self._more(self._limit, self._limit - used, "timeout", self._before)
 
     def _more(self, limit: float, left: float, what: str, before: Waited) -> float:
         """Return the rest of the limit after the wait for a processor is added, up to :data:`MOST` times the limit."""

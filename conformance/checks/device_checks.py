@@ -1,4 +1,4 @@
-"""The device of an array, by its address and by the names that both sides give to it."""
+"""Checks of the device of an array: the device of its address, and the devices that both sides report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .exchange import Exchange, Source
 from .outcomes import ACCUSED, fail
 
 Told = tuple[int, int]
-"""A device as DLPack writes it: type and number."""
+"""A DLPack device: type and number."""
 
 
 def place(exchange: Exchange, address: int, role: Role) -> Told:
-    """Return the DLPack device of an address that this side gives: on CUDA by the driver, else the device of the case."""
+    """Return the DLPack device of an address that this side reports. On CUDA the driver decides, otherwise the case does."""
     if exchange.device is not Device.CUDA:
         return exchange.device.dlpack_type, 0
     found = pointers.query(address)
@@ -28,7 +28,7 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
             Code.UNKNOWN_ADDRESS,
             cited,
             role=role,
-            reason=f"the driver does not know the address that the {role.value} gives",
+            reason=f"the {role.value} reports an address that the CUDA driver does not know",
             expected="an address of CUDA memory",
             seen=hex(address),
             accused=ACCUSED[role],
@@ -37,32 +37,34 @@ def place(exchange: Exchange, address: int, role: Role) -> Told:
 
 
 def expect_home(exchange: Exchange, source: Source, view: View) -> None:
-    """Expect that the import lies on the device of the producer's array, and that the consumer says so."""
+    """Fail if the import is not on the device of the producer's array, or if the consumer reports another device."""
     by_dlpack = exchange.protocol is Protocol.DLPACK
     home = (exchange.device.dlpack_type, 0)
     if source.view.size:
         home = place(exchange, source.address, Role.PRODUCER)
         real = home if view.address == source.address else place(exchange, view.address, Role.CONSUMER)
-        _expect_kept(real, home, "the address of the import", "DLP-42" if by_dlpack else exchange.sharing())
+        _expect_kept(
+            real, home, "the consumer's import lies on a wrong device", "DLP-42" if by_dlpack else exchange.sharing()
+        )
     if view.device is not None:
         _expect_named(exchange, view.device, home)
         told = "DLP-42" if by_dlpack else "CAI-29" if source.view.size else "CAI-07"
-        _expect_kept(view.device, home, "the consumer", told)
+        _expect_kept(view.device, home, "the consumer reports a wrong device", told)
 
 
 def _expect_named(exchange: Exchange, seen: Told, home: Told) -> None:
-    """Fail if the consumer repeats a wrong device of the capsule: the producer is at fault."""
+    """Fail the producer if the consumer repeats a wrong device of the capsule."""
     named = exchange.handed.device if exchange.handed is not None else None
     if named != home and named == tuple(map(int, seen)):
         fail(
-            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the capsule names another device than that of the array",
+            Code.WRONG_DEVICE, "DLP-15", role=Role.PRODUCER, reason="the producer's capsule names a wrong device",
             expected=f"device {home}", seen=f"device {named}", accused=ACCUSED[Role.PRODUCER],
         )  # fmt: skip
 
 
-def _expect_kept(seen: Told, home: Told, what: str, cited: str) -> None:
+def _expect_kept(seen: Told, home: Told, reason: str, cited: str) -> None:
     if tuple(map(int, seen)) != home:
         fail(
-            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=f"{what} names another device than the producer's array",
+            Code.WRONG_DEVICE, cited, role=Role.CONSUMER, reason=reason,
             expected=home, seen=tuple(map(int, seen)),
         )  # fmt: skip

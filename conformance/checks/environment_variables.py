@@ -22,27 +22,28 @@ _PATH = "PYTHONPATH"
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _PYTHONS = "PYTHON"
 
-_DUMP = "each crash on the GPU would leave a file with its memory"
+_DUMP = "each crash on the GPU would write a core file with the GPU's memory"
+_NOISE = "its output would hide the last output of a process that crashes"
 
 TAKEN_OUT = {
-    "PYTHONOPTIMIZE": "it takes away docstrings, of which the catalogue is made, and assertions",
-    "PYTHONINSPECT": "at its end a process would read commands, and end with another exit code",
-    "PYTHONSTARTUP": "it belongs to the interpreter at the keyboard",
-    "PYTHONWARNINGS": "it makes exceptions of warnings, and they would be held against the library that warns",
+    "PYTHONOPTIMIZE": "it removes assertions, and the docstrings that the catalogue is built from",
+    "PYTHONINSPECT": "a process would read commands at its end, and exit with another code",
+    "PYTHONSTARTUP": "it applies to interactive interpreters only",
+    "PYTHONWARNINGS": "it can turn a library's warnings into exceptions, which would be reported as failures",
     "PYTHONDEVMODE": "it prints warnings that the library's users do not see, and replaces the memory allocator",
     "PYTHONIOENCODING": "the processes of a run read each other's output as UTF-8",
-    "PYTHONVERBOSE": "it drowns the last words of a process that dies",
-    "PYTHONPROFILEIMPORTTIME": "it drowns the last words of a process that dies",
-    "PYTHONDUMPREFS": "it drowns the last words of a process that dies",
-    "PYTHONDUMPREFSFILE": "every process would write over the same file",
-    "PYTHONMALLOCSTATS": "it drowns the last words of a process that dies",
-    "PYTHON_COLORS": "tracebacks are evidence, and hold no codes for terminals",
-    "FORCE_COLOR": "tracebacks are evidence, and hold no codes for terminals",
-    "EXECNET_DEBUG": "the workers of pytest would write into a file of the shared folder for temporary files",
+    "PYTHONVERBOSE": _NOISE,
+    "PYTHONPROFILEIMPORTTIME": _NOISE,
+    "PYTHONDUMPREFS": _NOISE,
+    "PYTHONDUMPREFSFILE": "all processes would overwrite the same file",
+    "PYTHONMALLOCSTATS": _NOISE,
+    "PYTHON_COLORS": "reports show tracebacks as plain text, without terminal codes",
+    "FORCE_COLOR": "reports show tracebacks as plain text, without terminal codes",
+    "EXECNET_DEBUG": "the pytest workers would write to a file in the shared temporary folder",
     "CUDA_ENABLE_COREDUMP_ON_EXCEPTION": _DUMP,
     "CUDA_ENABLE_LIGHTWEIGHT_COREDUMP": _DUMP,
     "CUDA_ENABLE_CPU_COREDUMP_ON_EXCEPTION": _DUMP,
-    ANSWERS: "it holds for one process, and not for those that this one starts",
+    ANSWERS: "the descriptor belongs to one process, not to the processes that it starts",
 }
 """Variables that children do not inherit, with the reason."""
 _TAKEN_OUT_BEGIN = ("PYTEST_", "_PYTEST_", "PY_COLORS")

@@ -1,4 +1,4 @@
-"""What a check works with: the two partners, the arrays, and the judgement of what they do."""
+"""Exchange of an array between the producer and the consumer of a test case, and the checks of its result."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from .steps import Doing, Step, Steps
 UNCLEAN = (
     KeyError, IndexError, AssertionError, SystemError, NameError, ArithmeticError, RecursionError, MemoryError, Escaped,
 )  # fmt: skip
-"""Exceptions that say that something broke, not that something was refused (I25)."""
+"""Exceptions that mean a defect of the library. They do not count as a clean refusal (I25)."""
 
 
 class _Gathered(NamedTuple):
-    """Elements, and the block and view that they were gathered from."""
+    """Cached elements of a view, with the block and the view that they were gathered from."""
 
     block: bytes
     view: Strided
@@ -60,11 +60,11 @@ class _Gathered(NamedTuple):
 
 @dataclass
 class Source:
-    """A producer's array and what the suite knows about it without asking anybody.
+    """A producer's array, and its true description, which does not depend on any library's answer.
 
-    ``address`` is that of element 0; ``view`` counts elements from the block's start; ``block`` holds the
-    bytes of the whole packed block, ``values`` those of the view in row-major order. A block that is too large to be held is empty here, and
-    ``elements`` are the view's.
+    ``address`` is the address of element 0. The strides and the offset of ``view`` are in elements, and the offset counts from the start of the
+    block. ``block`` holds the bytes of the whole packed block, and ``values`` holds the elements of the view in row-major order. If the block is
+    too large to hold, ``block`` is empty and ``elements`` holds the elements of the view.
     """
 
     array: Any
@@ -74,14 +74,14 @@ class Source:
     block: bytes
     elements: bytes | None = None
     before: int = 0
-    """Bytes in front of the block that are the suite's own: an address there leads to no copy."""
+    """Number of bytes in front of the block that belong to the suite. An address in them does not mean a copy."""
     form: Layout | None = None
-    """The layout that it was made with, if it is one."""
+    """The layout that the array was created with, or ``None``."""
     _gathered: _Gathered | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def values(self) -> bytes:
-        """The view's elements in row-major order."""
+        """The elements of the view as bytes, in row-major order."""
         if self.elements is not None:
             return self.elements
         known = self._gathered
@@ -101,7 +101,7 @@ class Source:
         return self.address - self.view.offset * self.dtype.itemsize
 
     def block_with(self, data: bytes) -> bytes:
-        """The whole block as it is once the view's elements have these row-major bytes."""
+        """Return the bytes of the whole block after ``data`` (row-major) is written to the elements of the view."""
         size = self.dtype.itemsize
         block = bytearray(self.block)
         for i, offset in enumerate(offsets(self.view)):
@@ -111,9 +111,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a producer to ``__dlpack__``: what it was asked with, and what it handed over, decoded before the consumer got it.
+    """One call of the producer's ``__dlpack__``: its keywords, and its result, decoded before the consumer received it.
 
-    ``malformed`` says why a capsule cannot be read.
+    ``malformed`` is the reason why the capsule cannot be decoded, or an empty string.
     """
 
     keywords: dict[str, Any]
@@ -123,13 +123,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Partners:
-    """The adapters that a case runs with; ``get`` loads one by name."""
+    """The adapters that a case runs with. ``get`` loads an adapter by the name of its library."""
 
     get: Callable[[str], Adapter]
 
 
 class _AtWork:
-    """The context of :meth:`Exchange.step`. It is a class, because every exchange enters it many times: a generator takes three times as long."""
+    """The context manager of :meth:`Exchange.step`.
+
+    Every exchange enters it many times. It is a class because a generator takes three times as long.
+    """
 
     __slots__ = ("_doing", "_exchange", "_is_lent", "_library", "_role")
 
@@ -147,7 +150,10 @@ class _AtWork:
 
 
 class Exchange:
-    """One case while it runs. ``steps`` is where it tells what it is doing."""
+    """A running test case: its producer, its consumer, their arrays and hand-overs.
+
+    Each step is recorded in ``steps``, which the parent reads if the process crashes.
+    """
 
     def __init__(self, case: Case, partners: Partners, steps: Steps | None = None) -> None:
         self.case = case
@@ -155,40 +161,41 @@ class Exchange:
         self._steps = steps
         self._given: str | None = None
         self.is_illegal = False
-        """Whether the suite has made something that the protocol forbids: no failure from here on breaks a promise."""
+        """Whether the suite has passed input that the protocol forbids. Later failures are then reported as robustness."""
         self.handed: Handed | None = None
-        """The newest description that a producer has handed over, decoded before the consumer got it."""
+        """The newest description that the case's producer handed over, decoded before the consumer received it."""
         self.answers: list[Answer] = []
-        """The answers of the case's producer to the newest offer, in order."""
+        """The producer's results for the newest offer, in the order of the calls."""
         self._passed_on: tuple[str, Handed] | None = None
-        """The newest description, if a library that is not the case's producer has handed it over, and the library."""
+        """The library that made the newest hand-over and its description, if that library is not the case's producer."""
         self._made: Source | None = None
-        """The array that was made last, without the array itself, which must not be held."""
+        """The description of the newest array. It holds no reference to the array, because a reference would keep it alive."""
         self._is_crafted = False
         self._is_asking = False
         self._maker: Callable[[int], Source] | None = None
         self.is_locked = False
-        """Whether a check is made on arrays that are read-only: those of the case that it is made for, and those in a form of its own."""
+        """Whether a repeated check runs on read-only arrays. This includes the arrays that the check makes in another layout or type."""
         self._worked: tuple[Doing, Role] | None = None
-        """The newest step of a library."""
+        """The newest step in which a library worked."""
         self._is_lent = False
         self._stand_in = ""
-        """The library at work in this step, where it is not the one that stands on that side of the case."""
+        """The library that works in this step, if it is not the case's producer or consumer."""
         self.notes: dict[str, str] = {}
-        """What belongs beside the result, whatever it is: how a verdict was come to."""
+        """Notes that are reported with the result, such as how the check reached its verdict."""
         self._mark(Doing.CHECK)
 
     def apart(self) -> Exchange:
-        """This exchange for one of several threads: what the others hand over meanwhile does not show in it."""
+        """Return a copy of this exchange for one of several threads. Hand-overs of the other threads do not appear in it."""
         own = copy.copy(self)
         own.handed = own._made = own._passed_on = None
         own.answers = []
         return own
 
     def at(self, case: Case, maker: Callable[[int], Source], *, readonly: bool = False) -> Exchange:
-        """This exchange as another case on arrays of the same kind: ``maker`` makes the producer's by a seed, where a check asks for no other.
+        """Return a copy of this exchange that runs another case on arrays of the same kind.
 
-        ``readonly`` says whether the others are read-only as well.
+        ``maker`` makes the producer's array from a seed, unless a check asks for another type or layout. ``readonly`` makes those other arrays
+        read-only as well.
         """
         own = self.apart()
         own.case, own._maker, own.is_locked, own._given = case, maker, readonly, self.given
@@ -196,7 +203,7 @@ class Exchange:
         return own
 
     def asking(self, keywords: dict[str, Any]) -> None:
-        """Have the consumer import with these keywords from here on. No document promises that it then takes the array."""
+        """Pass these keywords to all later imports by the consumer. No document promises that the consumer accepts the array with them."""
         if keywords:
             consumer = copy.copy(self.consumer)
             consumer.take = partial(self.consumer.take, **keywords)  # type: ignore[method-assign]
@@ -208,53 +215,54 @@ class Exchange:
         return self._maker is not None
 
     def alone(self) -> None:
-        """Report no more steps from here on: this exchange runs in a fork, and its parent goes on with the case."""
+        """Stop recording steps: this exchange runs in a forked process, and the parent continues the case."""
         self._steps = None
 
-    # -- what is special, and what is going on
+    # -- input of the case, and steps
 
     @property
     def given(self) -> str:
-        """What is special about the input, in words that end a sentence; empty for a plain array of float32."""
+        """The property of the input that is not the default, in words that end a sentence. Empty for a plain float32 array."""
         return special(self.case) if self._given is None else self._given
 
     def special(self, given: str) -> None:
-        """Say what is special about what the suite hands over: it tells the causes of failures apart."""
+        """Set the special property of the input. Findings use it to distinguish the causes of failures."""
         self._given = given
 
     def illegal(self, given: str) -> None:
-        """Say that what the suite hands over from here on is forbidden by the protocol: a failure is one of robustness."""
+        """Declare that the protocol forbids all later input of the case. Failures are then reported as robustness."""
         self._given, self.is_illegal = given, True
 
     @contextmanager
     def control(self, given: str = "") -> Iterator[None]:
-        """Inside, this is all that is special about the input: a control goes before what the case is about, or beside it.
+        """Replace the special property of the input inside the context, where the case runs its control.
 
-        A failure inside is told of the control.
+        A failure inside the context is reported for the input of the control.
         """
         before, self._given = self._given, given
         yield
         self._given = before
 
     def step(self, doing: Doing, role: Role | None, library: str = "", *, is_lent: bool = False) -> _AtWork:
-        """Inside, that side is at work; a death there is told as one in this step, of ``library`` if it stands on no such side.
+        """Return a context in which this side works. A crash inside the context is reported for this step.
 
-        ``is_lent`` says that this library imports from the reference.
+        ``library`` names the library that works, if it is not the case's producer or consumer. ``is_lent`` means that it imports from the
+        reference.
         """
         return _AtWork(self, doing, role, library, is_lent)
 
     def begin(self, doing: Doing, role: Role | None, library: str, is_lent: bool) -> None:
-        """Begin a step; :meth:`step` does, and ends it."""
+        """Begin a step. :meth:`step` calls this on entry."""
         self._stand_in, self._is_lent = library, is_lent
         self._mark(doing, role)
 
     def end(self) -> None:
-        """End the step: from now on the suite looks at things and drops them."""
+        """End the step. The suite then inspects or drops the objects of the exchange."""
         self._stand_in, self._is_lent = "", False
         self._mark(Doing.RELEASE)
 
     def settle(self, ended: str) -> None:
-        """Begin the last step: the check has ended in this way, and what it leaves behind is to end as well."""
+        """Begin the last step, in which the objects that the check left behind are released. ``ended`` is the check's result."""
         if self._steps is not None:
             self._steps.mark(Step(Doing.SETTLE, None, self.given, self.is_illegal, ended=ended))
 
@@ -266,9 +274,11 @@ class Exchange:
             self._steps.mark(Step(doing, role, self.given, self.is_illegal, library, bool(library) and self._is_lent))
 
     def _watch(self, offer: Any, giver: Adapter) -> Any:
-        """Have an offer tell when its library is asked, and decode what it answers."""
+        """Record each call of the offer's export method, and decode its result before the consumer receives it."""
         answers: list[Answer] = []
-        calls = getattr(offer, "calls", [])  # and not the offer itself: a cycle would keep its array alive
+        calls = getattr(
+            offer, "calls", []
+        )  # the closure must not hold the offer: a reference cycle would keep the array alive
         if giver is self.producer:
             self.answers = answers
 
@@ -287,45 +297,45 @@ class Exchange:
         return offer
 
     def _looked_at(self, handed: Handed | None) -> Handed | None:
-        """With the elements that lie there, on the host: on a GPU a look would have to wait for pending work."""
+        """Add the current elements to a description in host memory. On a GPU, a read would wait for the pending work."""
         return handed if self.device is Device.CUDA or self._is_crafted else looked_at(handed)
 
     def _malformed(self, answer: Any, handed: Handed | None) -> str:
-        """The reason why a capsule cannot be read; empty if it can, or if the suite itself has crafted it."""
+        """Return the reason why a capsule cannot be decoded. It is empty if it can be, or if the suite crafted the capsule."""
         if handed is not None or self._is_crafted or self.protocol is not Protocol.DLPACK:
             return ""
         try:
             dlpack.decode(capsule.pointer(answer), capsule.name(answer))
         except dlpack.ForeignVersion:
-            return ""  # a consumer may refuse it, and that is all
+            return ""  # a newer major version is legal: a consumer may refuse it
         except Exception as error:
             return brief(error)
         return ""
 
-    # -- who and what
+    # -- libraries and parameters
 
     @cached_property
     def producer(self) -> Adapter:
-        """The giving side."""
+        """The adapter of the case's producer."""
         return self._partners.get(self.case.producer)
 
     @cached_property
     def consumer(self) -> Adapter:
-        """The taking side."""
+        """The adapter of the case's consumer."""
         return self._partners.get(self.case.consumer)
 
     def library(self, name: str) -> Adapter:
-        """Another library, for chains and claims."""
+        """Return the adapter of another library, for chains and documented claims."""
         return self._partners.get(name)
 
     @property
     def protocol(self) -> Protocol:
-        """The protocol of the exchange."""
+        """The protocol of the case, as an enum member."""
         return Protocol(self.case.protocol)
 
     @property
     def device(self) -> Device:
-        """Where the elements lie."""
+        """The device that holds the elements."""
         return self.case.device
 
     @property
@@ -339,13 +349,13 @@ class Exchange:
         return layout(self.case.option("layout", "c-order"))
 
     def option(self, name: str, default: str | None = None) -> str:
-        """A parameter of the case."""
+        """Return a parameter of the case, or ``default``."""
         return self.case.option(name, default)
 
     # -- making arrays
 
     def source(self, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None) -> Source:
-        """The producer's array with the case's element type and layout, filled with a pattern."""
+        """Return a producer's array with the case's element type and layout, filled with a pattern."""
         if self._maker is not None and kind is None and form is None:
             return self._maker(seed)
         return self.make(self.producer, seed=seed, kind=kind, form=form, readonly=self.is_locked)
@@ -354,7 +364,10 @@ class Exchange:
         self, library: Adapter, *, seed: int = 0, kind: DType | None = None, form: Layout | None = None,
         block: bytes | None = None, readonly: bool = False,
     ) -> Source:  # fmt: skip
-        """An array of any library's own, with a pattern in its block if nothing else is given; ``readonly`` is made so before the view is."""
+        """Return a new array of ``library``, filled with ``block`` or with a pattern.
+
+        ``readonly`` makes the base read-only before the view is taken.
+        """
         kind, form = kind or self.dtype, form or self.layout
         block = pattern(kind, form.elements, seed) if block is None else block
         base = library.array(kind, form.base, block, self.device)
@@ -366,7 +379,7 @@ class Exchange:
         return self.made(Source(array, kind, form.view, address, block, form=form))
 
     def made(self, source: Source) -> Source:
-        """Note the array that the newest hand-over has to describe."""
+        """Set the array that the next hand-overs must describe, and return it."""
         self._made = copy.copy(source)
         self._made.array = None
         return source
@@ -376,9 +389,9 @@ class Exchange:
         kind: DType | None = None, form: Layout | None = None, readonly: bool | None = None,
         newest: tuple[int, int] | None = NEWEST,
     ) -> Source:  # fmt: skip
-        """An array of the reference with fields of its capsule or dictionary replaced; the producer has to be it.
+        """Return an array of the reference, with fields of its capsule or dictionary replaced. The producer must be the reference.
 
-        ``newest`` is the highest version of DLPack that it offers, ``None`` for legacy capsules only.
+        ``newest`` is the highest DLPack version that the array offers, or ``None`` for legacy capsules only.
         """
         assert isinstance(self.producer, ReferenceAdapter)
         source = self.source(seed=seed, kind=kind, form=form)
@@ -398,9 +411,12 @@ class Exchange:
             raise Refused(f"{self.consumer.name} asks for legacy capsules only")
 
     def with_state(self, use: Use) -> None:
-        """Have the producer's array in the case's ``state`` used; a version that has no such state refuses the case.
+        """Run ``use`` with the producer's array in the case's ``state``.
 
-        Notes which private constructor has made the array, if one has, and what was warned of meanwhile.
+        The notes of the case name the private constructor that made the array, if there is one, and the warnings.
+
+        Raises:
+            Refused: this version of the producer has no such state.
         """
         state = named(self.producer.states, self.option("state"))
         if state.private:
@@ -417,7 +433,7 @@ class Exchange:
     # -- the exchange
 
     def offer(self, source: Source | Any, *, giver: Adapter | None = None) -> Any:
-        """The array behind the case's protocol only; ``giver`` has it, if the producer has not."""
+        """Return an object that exposes the array by the case's protocol only. ``giver`` owns the array if the producer does not."""
         giver = giver or self.producer
         array = source.array if isinstance(source, Source) else source
         try:
@@ -432,11 +448,11 @@ class Exchange:
         self, source: Any, *, promised: str | None = None,
         giver: Adapter | None = None, taker: Adapter | None = None, **keywords: Any,
     ) -> Any:  # fmt: skip
-        """Import by the consumer; a refusal ends the case.
+        """Import the array with the consumer, and return the import. A refusal ends the case.
 
-        It ends it as a failure where the clause ``promised`` says that the exchange has to work (by default the one that
-        holds for the case's element type and layout; empty for none), else as a clean refusal. In a chain ``giver`` and ``taker``
-        stand in for producer and consumer.
+        If the clause ``promised`` demands that the exchange works, a refusal is a failure; otherwise it is a clean refusal. By default the
+        clause follows from the case's element type and layout. An empty string means that no clause applies. In a chain, ``giver`` and
+        ``taker`` replace the producer and the consumer.
         """
         giver, taker = giver or self.producer, taker or self.consumer
         offer = self.offer(source) if isinstance(source, Source) else source
@@ -447,7 +463,7 @@ class Exchange:
         self, action: Callable[[], Any], offer: Any, *, promised: str | None = None,
         giver: Adapter | None = None, taker: Adapter | None = None,
     ) -> Any:  # fmt: skip
-        """As :meth:`take`, by another call than the usual one; ``offer`` knows whether it was the producer that raised."""
+        """Run an import by another call than :meth:`take` uses. ``offer`` records whether the producer raised the exception."""
         giver, taker = giver or self.producer, taker or self.consumer
         stand_in = taker.name if taker.name != self.case.consumer else ""
         try:
@@ -469,7 +485,10 @@ class Exchange:
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
 
     def told_device(self, offer: Any) -> tuple[int, int]:
-        """The device that an offer of the producer's tells; anything but a pair of integers is a failure of the producer (DLP-16)."""
+        """Return the device that ``__dlpack_device__`` of a producer's offer reports.
+
+        The producer fails if the result is not a pair of integers (DLP-16).
+        """
         try:
             with self.step(Doing.EXPORT, Role.PRODUCER):
                 told = offer.__dlpack_device__()
@@ -479,23 +498,23 @@ class Exchange:
         return device_pair(told) or self._device_malformed(repr(told))
 
     def _expect_device(self, offer: Any) -> None:
-        """What the offer told its consumer of a device was a pair of integers; else the producer fails, whatever came of it."""
+        """Fail the producer if ``__dlpack_device__`` does not return a pair of integers."""
         try:
             told = offer.__dlpack_device__()
         except Exception:
-            return  # there is nothing to judge
+            return  # the refusal itself is judged by the caller
         if device_pair(told) is None:
             self._device_malformed(repr(told))
 
     def expect_call(self, offer: Any, library: str = "") -> None:
-        """The call that the producer has refused is one that the protocol allows; else it is the consumer that fails."""
+        """Fail the consumer if the producer refused a call of ``__dlpack__`` that the protocol does not allow."""
         if getattr(offer, "raised", None) is None or self.is_illegal:
             return
         positional, called = offer.calls[-1] if offer.calls else ((), {})
         if positional:
             fail(
-                Code.POSITIONAL_CALL, "DLP-30", role=Role.CONSUMER, reason="the consumer calls `__dlpack__` in another form than the protocol's",
-                expected="keywords alone", seen=f"__dlpack__(*{positional!r}, **{called!r}), and the producer raises {brief(offer.raised)}",
+                Code.POSITIONAL_CALL, "DLP-30", role=Role.CONSUMER, reason="the consumer passes positional arguments to `__dlpack__`",
+                expected="keyword arguments only", seen=f"__dlpack__(*{positional!r}, **{called!r}); the producer raised {brief(offer.raised)}",
                 accused=Side.CONSUMER, library=library or self.case.consumer, given="",
             )  # fmt: skip
         wrong = _forbidden_stream(called, on_host=self.device is Device.HOST)
@@ -503,38 +522,38 @@ class Exchange:
             cited, reason, expected = wrong
             fail(
                 Code.INVALID_STREAM, cited, role=Role.CONSUMER, reason=reason, expected=expected,
-                seen=f"stream={called['stream']!r}, and the producer raises {brief(offer.raised)}", accused=Side.CONSUMER,
+                seen=f"stream={called['stream']!r}; the producer raised {brief(offer.raised)}", accused=Side.CONSUMER,
                 library=library or self.case.consumer, given="",
             )  # fmt: skip
 
     def _expect_readable(self) -> None:
-        """The producer's newest answer is a capsule that can be read (DLP-01); else it fails, whatever came of it."""
+        """Fail the producer if its newest result is not a readable capsule (DLP-01)."""
         wrong = self.answers[-1].malformed if self.answers else ""
         if wrong:
             self._capsule_malformed(wrong)
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether the producer's newest dictionary is malformed, so that a consumer may refuse it; ``cai.form`` judges that."""
+        """Whether the producer's newest dictionary is malformed. A consumer may refuse it; ``cai.form`` reports the producer."""
         is_own = self.protocol is Protocol.CAI and not self._is_crafted
         return is_own and bool(self.answers) and self.answers[-1].handed is None
 
     def _capsule_malformed(self, seen: str) -> NoReturn:
         fail(
-            Code.CAPSULE_MALFORMED, "DLP-01", role=Role.PRODUCER, reason="no readable DLPack capsule",
+            Code.CAPSULE_MALFORMED, "DLP-01", role=Role.PRODUCER, reason="the producer returns no readable DLPack capsule",
             expected="a capsule", seen=seen, accused=Side.PRODUCER,
         )  # fmt: skip
 
     def _device_malformed(self, seen: str) -> NoReturn:
         fail(
-            Code.DEVICE_MALFORMED, "DLP-16", role=Role.PRODUCER, reason="`__dlpack_device__` does not return two integers",
+            Code.DEVICE_MALFORMED, "DLP-16", role=Role.PRODUCER, reason="the producer's `__dlpack_device__` does not return two integers",
             expected="(type, id)", seen=seen, given="", accused=Side.PRODUCER,
         )  # fmt: skip
 
     def promises(self, plain: bool | None = None) -> str:
-        """The clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, else none.
+        """Return the clause that demands that this exchange works: DLP-46 for a plain array of a standard element type, otherwise none.
 
-        ``plain`` says whether it is one, where the case's layout and element type do not.
+        ``plain`` overrides the answer that follows from the case's layout and element type.
         """
         both_bound = self.producer.traits & self.consumer.traits & {Trait.ARRAY_API}
         if plain is None:
@@ -545,12 +564,10 @@ class Exchange:
         self, action: Callable[[], Any], cited: str, *, role: Role, given: str,
         named: tuple[type[BaseException], ...] = (), class_clause: str = "", accepted: Code = Code.NOT_REFUSED,
     ) -> None:  # fmt: skip
-        """``action`` has to raise: returning breaks the clause ``cited``. ``given`` is what has to be refused, in words.
+        """Fail unless ``action`` raises: a return breaks the clause ``cited``. ``given`` describes the input that must be refused.
 
-        ``accepted`` is the code of a failure to refuse, where that is more than taking what should not be taken.
-
-        An exception that is none of ``named`` breaks ``class_clause``, at most as a deviation; where no class is
-        named, only an exception that means that something broke does (I25).
+        ``accepted`` is the code of the failure if ``action`` returns. An exception of a class that is not in ``named`` breaks
+        ``class_clause``, at most as a deviation. If ``named`` is empty, only an exception that means a defect breaks it (I25).
         """
         doing = {Role.PRODUCER: Doing.EXPORT, Role.CONSUMER: Doing.IMPORT}[role]
         try:
@@ -560,7 +577,7 @@ class Exchange:
             self.check_context(error)
             wanted = named or (Exception,)
             if not isinstance(error, wanted) or (not named and isinstance(error, UNCLEAN)):
-                names = " or ".join(kind.__name__ for kind in named) or "an exception that means a refusal"
+                names = " or ".join(kind.__name__ for kind in named) or "an exception that signals a refusal"
                 fail(
                     Code.WRONG_EXCEPTION,
                     class_clause or cited,
@@ -591,8 +608,8 @@ class Exchange:
             if role is Role.CONSUMER:
                 self.expect_handed()
             fail(
-                Code.REFUSED, promised, role=role, reason=f"the {role.value} refuses the exchange",
-                expected="the array is exchanged", seen=text,
+                Code.REFUSED, promised, role=role, reason=f"the {role.value} refuses an exchange that must work",
+                expected="the exchange succeeds", seen=text,
             )  # fmt: skip
         if isinstance(error, UNCLEAN):
             if role is Role.CONSUMER:
@@ -602,15 +619,15 @@ class Exchange:
                 _CLEAN_REFUSAL[self.protocol, role],
                 role=role,
                 level=Level.SHOULD,
-                reason=f"the {role.value} refuses with an exception that means a defect",
-                expected="BufferError, TypeError or the like",
+                reason=f"the {role.value} refuses with an exception that indicates a defect",
+                expected="BufferError, TypeError or a similar exception",
                 seen=text,
                 given=type(error).__name__,
             )
         raise Refused(text) from error
 
     def check_context(self, error: BaseException | None = None) -> None:
-        """Raise :class:`Poisoned` if the CUDA context does not survive what just happened: the step that ``error`` came out of."""
+        """Raise :class:`Poisoned` if the CUDA context is corrupted after the step that raised ``error``."""
         if self.device is not Device.CUDA:
             return
         from conformance.cuda import context
@@ -619,34 +636,36 @@ class Exchange:
             code = context.health(ordinal)
             if code:
                 if error is not None and self._worked is not None:
-                    self._mark(*self._worked)
-                raise Poisoned(f"the CUDA context answers {code}" + (f" after {brief(error)}" if error else ""))
+                    self._mark(*self._worked)  # the library's step is over, but the corruption belongs to it
+                raise Poisoned(
+                    f"the CUDA context is corrupted: error {code}" + (f" after {brief(error)}" if error else "")
+                )
 
-    # -- looking at what came of it
+    # -- checks of the import
 
     def look(self, taken: Any) -> View:
-        """How the consumer describes what it took; an exception there is a failure."""
+        """Return the consumer's description of the import. An exception is a failure."""
         view: View = self.using(lambda: self.consumer.describe(taken), "describing the import")
         return view
 
     def read(self, taken: Any) -> bytes:
-        """The elements as the consumer reads them; an exception there, and memory that is gone, are failures."""
+        """Return the elements as the consumer reads them. An exception and unmapped memory are failures."""
         if self.is_gone(taken):
             self.expect_handed()
             by_dlpack = self.protocol is Protocol.DLPACK
             role = self.suspect() if by_dlpack else Role.PRODUCER
             clause_of = {Role.PRODUCER: "DLP-28" if by_dlpack else "CAI-05", Role.CONSUMER: "DLP-26"}
             fail(
-                Code.RELEASED_EARLY, clause_of[role], role=role, reason="the system takes back the memory of an import while the import lives",
-                expected="memory", seen=GONE,
+                Code.RELEASED_EARLY, clause_of[role], role=role, reason=f"the {role.value} releases the memory of an import that is still alive",
+                expected="the memory stays mapped", seen=GONE,
             )  # fmt: skip
         data: bytes = self.using(lambda: self.consumer.read(taken), "reading the import")
         return data
 
     def is_gone(self, taken: Any) -> bool:
-        """Return whether an import is on handed-over memory that the system has taken back: a read would end the process.
+        """Return whether the import lies in handed-over host memory that is no longer mapped. A read would crash the process.
 
-        On a GPU the driver answers a read with an error. The memory of a copy is the consumer's own.
+        On a GPU the driver reports an error instead. A copy lies in memory of the consumer, so it is never reported here.
         """
         handed = self.handed
         if handed is None or self.device is Device.CUDA or self._is_crafted or is_mapped(handed):
@@ -654,9 +673,9 @@ class Exchange:
         return covers(handed, self.look(taken).address)
 
     def memory_of(self, reader: Adapter, array: Any) -> Handed | None:
-        """Return the memory of an array of the case's element type, as its library describes it now.
+        """Return the current description of an array by its library ``reader``.
 
-        ``None`` where this process has no such memory, and on a GPU: there a read of lost memory is an error.
+        Return ``None`` if the memory is not mapped in this process, and on a GPU, where a read of freed memory raises an error.
         """
         if self.device is Device.CUDA:
             return None
@@ -665,7 +684,10 @@ class Exchange:
         return found if is_mapped(found) else None
 
     def write(self, source: Source, taken: Any, data: bytes, what: str = "writing through the import") -> None:
-        """Write through an import. A consumer that cannot write an array of its own with this layout either has no such operation."""
+        """Write through an import.
+
+        If the consumer cannot write its own array with this layout either, it lacks the operation, and the case is refused.
+        """
         self.using(lambda: self.consumer.write(taken, data), what, own=lambda: self._write_own(source, data))
 
     def _write_own(self, source: Source, data: bytes) -> None:
@@ -676,9 +698,10 @@ class Exchange:
             self.consumer.write(own.array, data)
 
     def using(self, action: Callable[[], Any], what: str, *, own: Callable[[], Any] | None = None) -> Any:
-        """Run an operation on an import: what was accepted has to be usable.
+        """Run an operation on an import, and fail if it raises: an accepted array must be usable.
 
-        ``own`` is the same with an array of the consumer's own. Where that raises the same exception, the library lacks the operation, and the case is refused.
+        ``own`` runs the same operation on an array of the consumer. If it raises the same exception, the library lacks the operation, and the
+        case is refused.
         """
         try:
             with self.step(Doing.USE, Role.CONSUMER):
@@ -690,37 +713,37 @@ class Exchange:
             self.expect_handed()
             if own is not None and type(_raised(own)) is type(error):
                 raise Refused(
-                    f"{self.consumer.name} cannot do that with an array of its own either: {brief(error)}"
+                    f"{self.consumer.name} cannot do this with its own arrays either: {brief(error)}"
                 ) from error
             fail(
                 Code.IMPORT_UNUSABLE,
                 self.reading(),
                 role=Role.CONSUMER,
-                reason=f"{what} raised, though the consumer had accepted it",
+                reason=f"the consumer accepted the array, but {what} raises an exception",
                 expected="a usable array",
                 seen=brief(error),
                 accused=self.reader_at_fault(),
             )
 
     def reading(self) -> str:
-        """The clause by which a consumer has to read what it takes as it is described."""
+        """Return the clause that demands that a consumer reads an array as it is described."""
         return "DLP-58" if self.protocol is Protocol.DLPACK else "CAI-32"
 
     def sharing(self) -> str:
-        """The clause by which the consumer promises to share memory rather than copy."""
+        """Return the clause in which the consumer promises to share memory without a copy."""
         if self.protocol is Protocol.DLPACK:
             return "DLP-43"
         return _SHARING_CLAIMS.get(self.consumer.name, "CAI-32")
 
     def reader_at_fault(self) -> Side | None:
-        """The consumer, where what it was handed is known to be right; ``None`` where nothing is known, as in chains."""
+        """Return the consumer if the hand-over is known to be correct. Return ``None`` if it is not known, as in chains."""
         in_chain = VIA in dict(self.case.parameters)
         return None if self.handed is None or self._is_crafted or in_chain else Side.CONSUMER
 
     def expect_handed(self, source: Source | None = None) -> None:
-        """The last hand-over describes the producer's array, or a copy of it; else the library that gave it fails, whatever came of it.
+        """Fail the exporting library if its newest hand-over does not describe the array or a copy of it.
 
-        Without ``source`` the newest array that :meth:`make` has made is meant. A library in between exports the array that it passes on.
+        ``source`` is by default the newest array that :meth:`make` created. In a chain, the library in between exports that array.
         """
         made = source or self._made
         if made is None or self._is_crafted:
@@ -733,7 +756,10 @@ class Exchange:
             self.expect_described(made, self.handed)
 
     def expect_described(self, made: Source, handed: Handed, *, library: str = "") -> None:
-        """A hand-over of this array describes it, or a copy of it; else its giver fails: ``library``, if not the case's producer."""
+        """Fail the exporter if ``handed`` does not describe the array ``made`` or a copy of it.
+
+        ``library`` names the exporter if it is not the case's producer.
+        """
         is_copy = self.is_elsewhere(made, handed.address)
         shift = self._shift(made, handed) if is_copy else 0
         wrong = mismatch(handed, made.dtype, made.view, made.address, copied=is_copy)
@@ -746,15 +772,15 @@ class Exchange:
             )  # fmt: skip
 
     def expect_tensor(self, source: Source, tensor: dlpack.Tensor) -> None:
-        """The content of a capsule of the producer's describes its array, or a copy of it; else the producer fails."""
+        """Fail the producer if its capsule does not describe the array or a copy of it."""
         if not self._is_crafted:
             self.expect_described(source, of_tensor(tensor))
 
     def expect_intact(self, source: Source, taker: Adapter, protocol: Protocol | None = None) -> None:
-        """The array has its elements still, once ``taker`` has had it.
+        """Fail if the export or the import by ``taker`` changed the elements of the producer's array.
 
-        Else the export has changed them, if they were wrong already when they were handed over, or the import, if they were right. Where
-        nobody has looked in between, each side is tried.
+        The producer is accused if the elements were already wrong at the hand-over, and the consumer if they were correct. If the elements
+        were not read at the hand-over, each side is later tried with the reference.
         """
         if self.holds(source, source.values):
             return
@@ -762,20 +788,20 @@ class Exchange:
         giver, handed = self._passed_on or (self.case.producer, self.handed)
         if handed is not None and handed.elements not in (None, source.values):
             fail(
-                Code.SOURCE_CHANGED, self.describing(), role=Role.PRODUCER, reason="the export changes the elements of the array",
+                Code.SOURCE_CHANGED, self.describing(), role=Role.PRODUCER, reason="the producer changes the elements of its array during the export",
                 expected=show(source.values, source.dtype), seen=show(lies, source.dtype), given="", accused=Side.PRODUCER,
                 library=giver,
             )  # fmt: skip
         is_seen = handed is None or handed.elements is not None
         fail(
             Code.SOURCE_CHANGED, "CAI-32" if (protocol or self.protocol) is Protocol.CAI else "DLP-58", role=Role.CONSUMER,
-            reason="the elements of the array change during the import", expected=show(source.values, source.dtype),
+            reason="the elements of the producer's array change during the import", expected=show(source.values, source.dtype),
             seen=show(lies, source.dtype), given="", accused=Side.CONSUMER if is_seen else None,
             library=taker.name if is_seen else "",
         )  # fmt: skip
 
     def _shift(self, source: Source, handed: Handed) -> int:
-        """By how many bytes a hand-over misses elements that lie beside it: those of the array, or of a copy; 0 if it does not."""
+        """Return the distance in bytes between the described address and the true elements, if they lie near it. Otherwise return 0."""
         if handed.elements is None or handed.elements == source.values or handed.itemsize != source.dtype.itemsize:
             return 0
         steps = [sign * n * handed.itemsize for n in range(1, _NEAR + 1) for sign in (1, -1)]
@@ -783,16 +809,16 @@ class Exchange:
 
     def _shifted(self, handed: Handed, shift: int) -> Mismatch:
         return Mismatch(
-            Code.WRONG_ADDRESS, self.describing(), "the producer hands over another address than that of the elements",
+            Code.WRONG_ADDRESS, self.describing(), "the producer exports a wrong address: the elements lie elsewhere",
             f"element 0 at {handed.address - shift:#x}", f"element 0 at {handed.address:#x}, {shift:+d} bytes off",
         )  # fmt: skip
 
     def describing(self) -> str:
-        """The clause by which a producer describes its elements."""
+        """Return the clause that demands that a producer describes its elements correctly."""
         return "DLP-59" if self.protocol is Protocol.DLPACK else "CAI-05"
 
     def handed_elements(self) -> bytes | None:
-        """The elements that lie now where the producer has handed over; ``None`` if they cannot be read by our own instruments."""
+        """Return the current elements of the handed-over memory, or ``None`` if the suite cannot read them."""
         handed = self.handed
         if handed is None:
             return None
@@ -809,15 +835,15 @@ class Exchange:
             return None
 
     def _is_handed_elsewhere(self, source: Source) -> bool:
-        """Whether the producer handed over other memory than the array's."""
+        """Return whether the producer handed over memory outside the array."""
         return self.handed is not None and not self._is_crafted and self.is_elsewhere(source, self.handed.address)
 
     def holds(self, source: Source, wanted: bytes) -> bool:
-        """Whether these row-major bytes lie in the producer's memory, read by our own instruments."""
+        """Return whether the array's own memory holds these row-major bytes. No library is involved in the read."""
         return self.lying(source) == wanted
 
     def lying(self, source: Source) -> bytes:
-        """The elements that lie in the array's own memory now, in row-major order."""
+        """Return the current elements in the array's own memory, in row-major order."""
         size = source.dtype.itemsize
         if source.elements is not None:
             return b"".join(self.peek(source.start + offset * size, size) for offset in offsets(source.view))
@@ -825,11 +851,11 @@ class Exchange:
         return source.values if block == source.block else gather(block, source.view, size)
 
     def changed_by(self, source: Source, wanted: bytes) -> Side | None:
-        """Who is at fault where the consumer reads others than these elements, as far as memory shows it; ``None`` if it does not.
+        """Return the side that is at fault if the consumer reads elements other than ``wanted``, or ``None`` if memory does not show it.
 
-        A copy that had other elements before the consumer got it is the producer's doing. Where the right elements lie in what was handed
-        over, the consumer reads them wrongly. Memory that was right then and is wrong now says nothing: the consumer may have written it,
-        or the producer may have released it.
+        The producer is at fault if it handed over a copy with wrong elements. The consumer is at fault if the handed-over memory holds the
+        correct elements. Memory that was correct at the hand-over and is wrong now decides nothing: the consumer may have written it, or the
+        producer may have released it.
         """
         if self.handed is None or self.reader_at_fault() is None:
             return None
@@ -842,13 +868,16 @@ class Exchange:
         return Side.CONSUMER if self.handed_elements() == wanted else None
 
     def suspect(self, seen: Side | None = None) -> Role:
-        """The side that a failure is held against: the one that memory shows, else the one that is not the reference, else the consumer."""
+        """Return the side that the failure is reported for.
+
+        This is the side that memory shows to be at fault. Otherwise it is the side that is not the reference, or the consumer.
+        """
         if seen is None:
             return Role.PRODUCER if self.case.consumer == REFERENCE != self.case.producer else Role.CONSUMER
         return Role.PRODUCER if seen is Side.PRODUCER else Role.CONSUMER
 
     def expect_address(self, source: Source, view: View, cited: str = "", *, copying: Level | None = None) -> None:
-        """The consumer's element 0 is the producer's. ``copying`` is how much it says against a consumer that it copies, if not all."""
+        """Fail if the import's element 0 is not at the producer's address. ``copying`` lowers the level of a failure that is a copy."""
         if source.view.size and view.address != source.address:
             if not self._is_handed_at(source):
                 self.expect_handed(source)
@@ -860,19 +889,24 @@ class Exchange:
                 cited or (self.sharing() if is_copy else self.reading()),
                 role=Role.CONSUMER,
                 level=copying if is_copy else None,
-                reason="the import is not on the producer's memory",
+                reason="the import does not share the producer's memory"
+                if is_copy
+                else "the import has a wrong address",
                 expected=f"element 0 at {source.address:#x}",
                 seen=f"element 0 at {view.address:#x}{self._relation(source, view.address)}",
                 accused=self.reader_at_fault() if self._is_described(source) else None,
             )
 
     def _is_handed_at(self, source: Source) -> bool:
-        """Whether what was handed over last has the array's address: then nothing else in it leads to another one."""
+        """Return whether the newest hand-over has the array's address. Its other fields cannot cause a wrong address then."""
         handed = self._passed_on[1] if self._passed_on is not None else self.handed
         return handed is not None and handed.address == source.address
 
     def _is_described(self, source: Source) -> bool:
-        """Whether the producer's hand-over is right in all: a consumer may copy what it cannot hold, as a wrong one may be."""
+        """Return whether the producer's hand-over is fully correct.
+
+        A consumer may copy an array that it cannot represent, and a wrong description can be such an array.
+        """
         return self.handed is not None and mismatch(self.handed, source.dtype, source.view, source.address) is None
 
     def _other_memory(self, source: Source, address: int) -> NoReturn:
@@ -880,14 +914,14 @@ class Exchange:
             Code.NOT_SHARED,
             "DLP-43" if self.protocol is Protocol.DLPACK else "CAI-05",
             role=Role.PRODUCER,
-            reason="the producer hands over other memory than the array's",
+            reason="the producer exports memory that is not the array's",
             expected=f"element 0 at {source.address:#x}",
             seen=f"element 0 at {address:#x}",
             accused=Side.PRODUCER,
         )
 
     def expect_values(self, source: Source, seen: bytes, cited: str = "", *, expected: bytes | None = None) -> None:
-        """The elements are bit for bit the producer's."""
+        """Fail if the elements differ from the producer's in any bit."""
         wanted = source.values if expected is None else expected
         if seen != wanted:
             self.expect_handed(source)
@@ -898,9 +932,9 @@ class Exchange:
                 Code.VALUES_CHANGED,
                 self.describing() if by_producer else cited or self.reading(),
                 role=role,
-                reason="the producer hands over memory with other elements than the array's"
+                reason="the producer exports memory with elements that differ from the array's"
                 if side is Side.PRODUCER
-                else "the consumer reads other elements than the producer's",
+                else "the consumer reads elements that differ from the producer's",
                 expected=show(wanted, source.dtype),
                 seen=show(seen, source.dtype) + _beyond_shown(wanted, seen, source.dtype),
                 given=self._shown_by_type(source),
@@ -908,9 +942,9 @@ class Exchange:
             )
 
     def _shown_by_type(self, source: Source) -> str | None:
-        """What is special about the input, if the elements of a packed array of this type are read wrongly, too: its type alone.
+        """Return the element type as the special property of the input, if a packed array of this type is read wrongly, too.
 
-        ``None`` where that is not so, or where layout and type are not special both.
+        Return ``None`` if it is read correctly, or if layout and type are not both special.
         """
         by_type = described(kind=source.dtype.name)
         if self._given is not None or not by_type or self.given == by_type or VIA in dict(self.case.parameters):
@@ -926,14 +960,14 @@ class Exchange:
         return None if seen == plain.values else by_type
 
     def expect_shape(self, source: Source, view: View, cited: str = "") -> None:
-        """Same shape; same strides wherever an extent is above 1. A copy has strides of its own."""
+        """Fail if the shape differs, or a stride of a dimension with more than one element. The strides of a copy may differ."""
         if view.shape != source.view.shape:
             self.expect_handed(source)
             fail(
                 Code.SHAPE_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the consumer reads another shape",
+                reason="the consumer reads a wrong shape",
                 expected=source.view.shape,
                 seen=view.shape,
                 accused=self.reader_at_fault(),
@@ -945,14 +979,17 @@ class Exchange:
                 Code.STRIDES_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the consumer reads other strides",
+                reason="the consumer reads wrong strides",
                 expected=f"{source.strides} bytes",
                 seen=f"{view.strides} bytes",
                 accused=self.reader_at_fault(),
             )
 
     def expect_type(self, source: Source, view: View, cited: str = "") -> None:
-        """The consumer names the producer's element type, or calls it bytes where the array interface has no letter for it."""
+        """Fail if the consumer reports another element type.
+
+        A type without a letter in the CUDA Array Interface may be reported as raw bytes.
+        """
         unspoken = self.protocol is Protocol.CAI and source.dtype.kind is None
         if view.dtype != source.dtype.name and not (unspoken and is_raw(view.dtype or "")):
             self.expect_handed(source)
@@ -960,14 +997,14 @@ class Exchange:
                 Code.DTYPE_CHANGED,
                 cited or self.reading(),
                 role=Role.CONSUMER,
-                reason="the consumer reads another element type",
+                reason="the consumer reads a wrong element type",
                 expected=source.dtype.name,
                 seen=view.dtype,
                 accused=self.reader_at_fault(),
             )
 
     def is_elsewhere(self, source: Source, address: int) -> bool:
-        """Whether an address is none of the array's own memory."""
+        """Return whether an address lies outside the array's own memory."""
         end = max(source.start + len(source.block), source.address + 1)
         return not source.start - source.before <= address < end
 
@@ -977,12 +1014,15 @@ class Exchange:
             return ", the start of the producer's block"
         if start < address < start + len(source.block):
             return f", {address - source.address:+d} bytes off"
-        return ", memory of its own"
+        return ", in other memory"
 
     # -- capsules and memory
 
     def capsule_of(self, source: Source, **keywords: Any) -> Any:
-        """A capsule by the producer; a refusal ends the case. No promise covers a keyword that an older producer does not know."""
+        """Return a capsule from the producer. A refusal ends the case.
+
+        An older producer may refuse keywords that it does not know: no clause demands that it accepts them.
+        """
         offer = self.offer(source)
         try:
             with self.step(Doing.EXPORT, Role.PRODUCER):
@@ -992,10 +1032,10 @@ class Exchange:
             self._refused(self.producer, Role.PRODUCER, error, "" if older else self.promises())
 
     def newest_capsule(self, array: Source | Any, *, giver: Adapter | None = None, promised: str | None = None) -> Any:
-        """A capsule of the newest version that there is to be had; a refusal ends the case.
+        """Return a capsule of the newest version that the library exports. A refusal ends the case.
 
-        A producer that knows no ``max_version`` is asked without. ``giver`` has the array, if the producer has not. The clause
-        ``promised`` demands that it works, by default the one that holds for the case's element type and layout.
+        If the library does not know ``max_version``, it is called without it. ``giver`` owns the array if the producer does not. The clause
+        ``promised`` demands that the export works. By default it follows from the case's element type and layout.
         """
         giver = giver or self.producer
         offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.DLPACK)
@@ -1013,7 +1053,7 @@ class Exchange:
             self._refused(giver, Role.PRODUCER, error, promised)
 
     def dictionary_of(self, array: Source | Any, *, giver: Adapter | None = None) -> Any:
-        """What ``__cuda_array_interface__`` yields; a refusal ends the case. ``giver`` as above."""
+        """Return the value of ``__cuda_array_interface__``. A refusal ends the case. ``giver`` owns the array if the producer does not."""
         giver = giver or self.producer
         offer: Any = giver.offer(array.array if isinstance(array, Source) else array, Protocol.CAI)
         try:
@@ -1023,7 +1063,7 @@ class Exchange:
             self._refused(giver, Role.PRODUCER, error)
 
     def decode(self, exported: Any) -> dlpack.Tensor:
-        """What a capsule says; a malformed one is a failure of the producer."""
+        """Return the decoded content of a capsule. The producer fails if the capsule is malformed."""
         try:
             return dlpack.decode(capsule.pointer(exported), capsule.name(exported))
         except (TypeError, dlpack.Malformed) as error:
@@ -1032,7 +1072,7 @@ class Exchange:
     def rewrite(self, source: Source, *, seed: int = 1) -> bytes:
         """Overwrite the producer's elements with another pattern, and return its row-major bytes.
 
-        By the library's own operation; by our instruments where it has none, or has one that does not take such an array of its own.
+        The library's own operation writes them. The suite writes them itself if the library has no such operation, or if it raises.
         """
         data = pattern(source.dtype, source.view.size, seed)
         if Trait.WRITES in self.producer.traits:
@@ -1048,20 +1088,20 @@ class Exchange:
         return data
 
     def peek(self, address: int, nbytes: int) -> bytes:
-        """Memory by our own instruments."""
+        """Return bytes of memory, read by the suite and not by a library."""
         return peek(address, nbytes, self.device)
 
     def poke(self, address: int, data: bytes) -> None:
-        """Memory by our own instruments."""
+        """Write bytes to memory by the suite and not by a library."""
         poke(address, data, self.device)
 
 
 _NEAR = 8
-"""Elements. How far off an address is looked for the elements that it should have led to."""
+"""Maximum distance, in elements, in which the suite searches for the true elements near a wrong address."""
 
 
 def _raised(action: Callable[[], Any]) -> Exception | None:
-    """The exception of an action, if it raises one."""
+    """Return the exception that ``action`` raises, or ``None``."""
     try:
         action()
     except Exception as error:
@@ -1070,12 +1110,12 @@ def _raised(action: Callable[[], Any]) -> Exception | None:
 
 
 def _forbidden_stream(keywords: dict[str, Any], *, on_host: bool) -> tuple[str, str, str] | None:
-    """The clause that a consumer's call breaks by its ``stream``, in which way, and what is allowed; ``None`` if it does not."""
+    """Return the clause that the ``stream`` of a consumer's call breaks, the reason and the permitted values. Return ``None`` if it breaks none."""
     stream = keywords.get("stream")
     if stream is None:
         return None
     if on_host:
-        return "DLP-36", "the consumer passes a stream for host memory", "stream=None, or no stream"
+        return "DLP-36", "the consumer passes a stream for an array in host memory", "stream=None, or no stream"
     if not isinstance(stream, int) or stream == 0 or stream < -1:
         return "DLP-31", "the consumer passes a stream that the protocol does not allow", "-1, 1, 2 or a handle"
     return None
@@ -1087,15 +1127,15 @@ _CLEAN_REFUSAL = {
     (Protocol.CAI, Role.PRODUCER): "PY-01",
     (Protocol.CAI, Role.CONSUMER): "G6",
 }
-"""The clause about how to refuse an array."""
+"""The clause that says how to refuse an array, for each protocol and side."""
 _SHARING_CLAIMS = {
     "cupy": "LIB-32", "torch": "LIB-33", "cvcuda": "LIB-34", "pycuda": "DOC-PC-3", "cuda_python": "LIB-36",
 }  # fmt: skip
-"""Where each library's documentation says that its import of the array interface shares memory."""
+"""For each library, the clause of its documentation that says that an import by the CUDA Array Interface shares memory."""
 
 
 def _speaks_of(cited: str, role: Role) -> bool:
-    """Whether a clause can be held against this side, or at least cited for what it does."""
+    """Return whether a clause binds this side."""
     try:
         clause(cited).level(role)
     except NotBound:
@@ -1104,15 +1144,15 @@ def _speaks_of(cited: str, role: Role) -> bool:
 
 
 class Poisoned(Exception):
-    """The CUDA context is lost: nothing in this process can be believed any more."""
+    """The CUDA context is corrupted (sticky error): no later result of this process is reliable."""
 
 
-GONE = "no memory: the system has taken it back"
-"""Stands for the elements where the system has unmapped the memory."""
+GONE = "the memory is no longer mapped"
+"""Reported in place of the elements if the memory is unmapped."""
 
 
 def brief(error: BaseException | None, limit: int = 300) -> str:
-    """Exception class and text on one line."""
+    """Return the class and the text of an exception on one line."""
     if error is None:
         return "no exception"
     text = " ".join(text_of(error).split())
@@ -1120,11 +1160,11 @@ def brief(error: BaseException | None, limit: int = 300) -> str:
 
 
 _SHOWN = 8
-"""Elements that a sentence shows where no other number is asked for."""
+"""Default number of elements that a message shows."""
 
 
 def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:
-    """The first elements, and how many bytes there are in all: numbers as such, everything else as hexadecimal words."""
+    """Return the first elements and the total number of bytes as text. Elements that are not numbers are shown as hexadecimal words."""
     size = kind.itemsize
     if not data:
         return f"no {kind.name} elements"
@@ -1134,7 +1174,10 @@ def show(data: bytes, kind: DType, limit: int = _SHOWN) -> str:
 
 
 def _word(data: bytes, kind: DType) -> str:
-    """One element. Each number has digits enough to tell it from every other; a NaN has many forms, and so stays a word."""
+    """Return one element as text, with enough digits to distinguish it from every other number.
+
+    A NaN is shown as a hexadecimal word, because different bits can mean NaN.
+    """
     word = int.from_bytes(data, sys.byteorder)
     if kind.code in (DLCode.INT, DLCode.UINT) and kind.bits == 8 * len(data):
         return str(int.from_bytes(data, sys.byteorder, signed=kind.code is DLCode.INT))
@@ -1147,11 +1190,11 @@ def _word(data: bytes, kind: DType) -> str:
 
 
 _FLOATS = {16: ("e", 5), 32: ("f", 9), 64: ("d", 17)}
-"""By the number of bits: the letter of :mod:`struct`, and the digits that tell all numbers apart."""
+"""For each number of bits, the letter of :mod:`struct`, and the number of digits that distinguishes all numbers."""
 
 
 def _beyond_shown(wanted: bytes, seen: bytes, kind: DType) -> str:
-    """The first element that differs, where :func:`show` would show the same of both."""
+    """Return a text about the first element that differs, if it is beyond the elements that :func:`show` prints."""
     size = kind.itemsize
     first = next(
         (i for i in range(0, min(len(wanted), len(seen)), size) if wanted[i : i + size] != seen[i : i + size]), 0
@@ -1159,9 +1202,9 @@ def _beyond_shown(wanted: bytes, seen: bytes, kind: DType) -> str:
     if first < _SHOWN * size:
         return ""
     should, is_ = (_word(data[first : first + size], kind) for data in (wanted, seen))
-    return f"; element {first // size} should be {should} and is {is_}"
+    return f"; element {first // size} must be {should}, but is {is_}"
 
 
 def collect() -> None:
-    """Let go of whatever only cycles keep alive."""
+    """Free the objects that only reference cycles keep alive."""
     gc.collect()

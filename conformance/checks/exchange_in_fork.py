@@ -1,4 +1,4 @@
-"""A part of an exchange in a fork of the process of the case, whose end its parent reports."""
+"""Part of an exchange in a forked child process. The parent reports the result."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from .outcomes import Failure, Inconclusive, Refused, Side, fail
 
 
 def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *, in_thread: bool = False) -> None:
-    """Run ``check`` in a fork of this process, and end here as it ends there. ``given`` is the special input.
+    """Run ``check`` in a forked child process, and raise its outcome in this process. ``given`` is the special input.
 
-    No document covers forks, so a failure there is at most a deviation, and an end of the process is a matter of robustness. POSIX
-    promises nothing for a fork of a process with threads: there a hang or a death decides nothing. With ``in_thread`` the check
-    runs in a new thread of the fork.
+    No document covers forks, so a failure in the child is at most a deviation, and a crash is reported as robustness. POSIX gives no guarantees
+    for a fork of a process with threads. So a hang or a crash is inconclusive then. ``in_thread`` runs the check in a new thread of the child.
     """
     threads = len(os.listdir("/proc/self/task"))
     action = partial(_told, exchange.apart(), check)
@@ -30,27 +29,26 @@ def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *
     exchange.special(given)
     if ended == UNDECIDED:
         raise Inconclusive(
-            "the exchange in the fork got too little time, so it is not known whether it would have ended"
+            "the exchange in the forked process got too little processor time to decide whether it hangs"
         )
     try:
         told = json.loads(ended)
     except ValueError:
         if threads > 1:
-            told = f"{threads} threads, of which POSIX promises nothing"
             raise Inconclusive(
-                f"the exchange in the fork ended with {ended}, in a fork of a process with {told}"
+                f"the exchange in the forked process ended with {ended}; its parent runs {threads} threads, and POSIX guarantees nothing then"
             ) from None
         exchange.illegal(given)
         role = exchange.suspect()
         clause = exchange.describing() if role is Role.PRODUCER else exchange.reading()
         fail(
             Code.PROGRAM_HANG if ended == HANG else Code.PROGRAM_CRASH, clause, role=role,
-            reason="the exchange in a forked process does not end well", expected="an array or an exception", seen=ended,
+            reason=f"the {role.value} {'hangs' if ended == HANG else 'crashes'} in a forked process", expected="an array or an exception", seen=ended,
         )  # fmt: skip
     if "undecided" in told:
-        raise Inconclusive(f"in the fork: {told['undecided']}")
+        raise Inconclusive(f"in the forked process: {told['undecided']}")
     if "refused" in told:
-        raise Refused(f"in the fork: {told['refused']}")
+        raise Refused(f"in the forked process: {told['refused']}")
     if "code" in told:
         level, accused = Level(told["level"]).at_most(Level.SHOULD), told["accused"]
         raise Failure(
@@ -60,7 +58,7 @@ def in_fork(exchange: Exchange, given: str, check: Callable[[Exchange], None], *
 
 
 def _told(exchange: Exchange, check: Callable[[Exchange], None]) -> dict[str, Any]:
-    """Return the end of the check as plain data."""
+    """Run the check, and return its outcome as plain data."""
     exchange.alone()
     try:
         check(exchange)

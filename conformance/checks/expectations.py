@@ -1,6 +1,6 @@
-"""What a release of a library has changed: pure data, and the answer for the versions of an environment.
+"""Changes of documented behaviour by release, and whether the installed versions have them.
 
-A check that judges by such a change asks :func:`holds`. Where the version is not known, the older behaviour is expected, which demands less.
+A check that depends on such a change calls :func:`holds`. If the version is unknown, the check expects the older behaviour, which demands less.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from enum import Enum
 from functools import total_ordering
 
 ANY = "any"
-"""In the place of a version: whichever. What could be planned somewhere is planned with it."""
+"""Stands for any version. A plan that does not depend on versions uses it, and includes all cases."""
 
 
 class Change(str, Enum):
-    """What changed, by name."""
+    """The names of the changes."""
 
     BUFFER_ERROR = "buffer-error"
     NEGATIVE_STRIDES = "negative-strides"
@@ -27,9 +27,9 @@ class Change(str, Enum):
 @total_ordering
 @dataclass(frozen=True)
 class Release:
-    """The numbers of a version, without zeros at their end, and whether it comes before the release itself.
+    """The numbers of a version without trailing zeros, and whether it is a pre-release.
 
-    A build for one vendor (``2.12.0a0+nv25.10``) has the numbers of the release that it was made on the way to.
+    A vendor build such as ``2.12.0a0+nv25.10`` is a pre-release of the release with the same numbers.
     """
 
     numbers: tuple[int, ...]
@@ -44,7 +44,7 @@ _BEFORE = re.compile(r"[-_.]?(a|b|c|rc|alpha|beta|pre|preview|dev)[-_.]?\d*", re
 
 
 def release(version: str) -> Release | None:
-    """The release that a version's text names; ``None`` for a text that names none."""
+    """Return the release that a version string names, or ``None`` if it cannot be parsed."""
     found = _VERSION.match(version)
     if found is None:
         return None
@@ -56,9 +56,9 @@ def release(version: str) -> Release | None:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a library does ``before`` a release, and what it does from that release on (``since``).
+    """The behaviour of a library ``before`` a release, and ``after`` it. ``since`` is the release with the change.
 
-    ``clause`` is the one that says so, empty if no document does; ``source`` names the place.
+    ``clause`` is the clause that documents the change, empty if there is none. ``source`` cites the document.
     """
 
     change: Change
@@ -84,23 +84,23 @@ EXPECTATIONS = (
         "CV-CUDA 0.17 release notes, new features", "STR-08",
     ),
     Expectation(
-        Change.THREAD_CONTEXTS, "cvcuda", "0.18", "the stream context of one thread is that of all (CVCUDA#274)",
-        "each thread has its own; leaving it out of order or in another thread raises RuntimeError; Stream.default is read-only",
+        Change.THREAD_CONTEXTS, "cvcuda", "0.18", "all threads share one stream context (CVCUDA#274)",
+        "each thread has its own stream context; an exit out of order or in another thread raises RuntimeError; Stream.default is read-only",
         "CV-CUDA 0.18 release notes, compatibility changes", "STR-09",
     ),
 )  # fmt: skip
-"""Every change that a judgement depends on."""
+"""All changes that checks depend on."""
 
 
 def expectation(change: Change) -> Expectation:
-    """The entry of a change."""
+    """Return the entry for a change."""
     return next(entry for entry in EXPECTATIONS if entry.change is change)
 
 
 def holds(change: Change, versions: Mapping[str, str]) -> bool:
-    """Whether a library of these versions, by distribution, is of the release or a later one; the first version that can be read counts.
+    """Return whether a library with these versions, by distribution, has the change. The first version that can be parsed decides.
 
-    A preview of the release itself does not have to have the change yet.
+    A pre-release of the release with the change does not need to have it yet.
     """
     if ANY in versions.values():
         return True
@@ -110,6 +110,6 @@ def holds(change: Change, versions: Mapping[str, str]) -> bool:
 
 
 def changed(versions: Iterable[tuple[str, Mapping[str, str]]]) -> dict[Change, bool]:
-    """Of each change whose library is among these, with its versions: whether it has it."""
+    """Return, for each change of these libraries, whether the installed version has it."""
     known = dict(versions)
     return {entry.change: holds(entry.change, known[entry.library]) for entry in EXPECTATIONS if entry.library in known}

@@ -1,4 +1,4 @@
-"""The four keywords of ``__dlpack__`` together: the values that go together, and the rules for the answer to a call."""
+"""Combinations of the four keywords of ``__dlpack__``, and the checks of the result of a call."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ A_STREAM = "a stream for host memory"
 
 
 def space(device: Device) -> Space:
-    """The keywords with their values on this device; each may be absent.
+    """Return the keywords with their values on this device. Each keyword may be absent.
 
-    On the host the stream 1 is not allowed. A copy on the host is done on return, so that no stream goes with it (DLP-37).
+    For host memory, the stream 1 is an illegal value. A copy to the host is complete on return, so it is not combined with a stream (DLP-37).
     """
     on_host = device is Device.HOST
     streams = ("stream-none", "stream-1") if on_host else tuple(STREAMS)
@@ -45,7 +45,7 @@ def space(device: Device) -> Space:
 
 @lru_cache
 def calls(device: Device) -> tuple[tuple[tuple[str, str], ...], ...]:
-    """Return calls that cover every two values of two keywords, each as its keywords with their levels."""
+    """Return calls that cover every pair of values of two keywords. A call is a sequence of keywords with their levels."""
     points = [
         tuple((name, level) for name, level in point.items() if level != ABSENT) for point in covering(space(device))
     ]
@@ -53,9 +53,9 @@ def calls(device: Device) -> tuple[tuple[tuple[str, str], ...], ...]:
 
 
 def judge_call(exchange: Exchange, given: Mapping[str, str]) -> None:
-    """Call ``__dlpack__`` with these levels, and judge the answer by every rule.
+    """Call ``__dlpack__`` with these levels, and check the result.
 
-    After a failure the check leaves out each keyword without which the same failure shows.
+    After a failure, the check drops each keyword that the failure does not need.
     """
     try:
         _judge(exchange, given)
@@ -64,7 +64,7 @@ def judge_call(exchange: Exchange, given: Mapping[str, str]) -> None:
 
 
 def _reduced(exchange: Exchange, given: Mapping[str, str], failure: Failure) -> Failure:
-    """Return the failure with the keywords that it needs."""
+    """Return the failure with the keywords that it needs as the special input."""
     left = dict(given)
     for name in given:
         fewer = {key: level for key, level in left.items() if key != name}
@@ -118,7 +118,7 @@ def _judge(exchange: Exchange, given: Mapping[str, str]) -> None:
 
 
 def _expect_stream_refused(exchange: Exchange, source: Source, keywords: dict[str, Any]) -> None:
-    """A stream for host memory is always wrong; ``negotiation.host-stream`` judges the exception."""
+    """Fail if the producer accepts a stream for host memory. ``negotiation.host-stream`` checks the exception."""
     exchange.illegal(A_STREAM)
     try:
         _ask(exchange, source, keywords)
@@ -140,7 +140,10 @@ def _ask(exchange: Exchange, source: Source, keywords: Mapping[str, Any]) -> Any
 def _judge_refusal(
     exchange: Exchange, source: Source, given: Mapping[str, str], keywords: dict[str, Any], error: Exception
 ) -> None:
-    """Judge a refusal: permitted for a device, a copy or a version below 1.0, and if one of the keywords alone is refused."""
+    """Fail if the producer must not refuse this call.
+
+    It may refuse a device, a copy, a version below 1.0, and a call with a keyword that it also refuses alone.
+    """
     told = f"{exchange.producer.name} refused {told_call(keywords)}: {brief(error)}"
     if given.get("dl_device") == _ELSEWHERE or (given.get("dl_device") == _TO_HOST and keywords.get("copy") is False):
         return
@@ -156,10 +159,10 @@ def _judge_refusal(
             _ask(exchange, source, {name: value})
         except Exception as alone:
             exchange.check_context(alone)
-            raise Refused(f"{told}; {name} alone is refused, too: {brief(alone)}") from error
+            raise Refused(f"{told}; it also refuses {name} alone: {brief(alone)}") from error
     fail(
         Code.KEYWORD_REFUSED, "DLP-30", role=Role.PRODUCER, level=Level.SHOULD,
-        reason="the producer refuses keywords together, each of which it takes alone", expected="a capsule",
+        reason="the producer refuses a combination of keywords, although it accepts each keyword alone", expected="a capsule",
         seen=f"{told_call(keywords)}: {brief(error)}",
     )  # fmt: skip
 
@@ -168,18 +171,18 @@ def _judge_device(exchange: Exchange, given: Mapping[str, str], keywords: dict[s
     asked = keywords.get("dl_device")
     if asked is not None and tensor.device != asked:
         fail(
-            Code.DEVICE_IGNORED, "DLP-38", role=Role.PRODUCER, reason="the producer exports to another device than it is asked for",
+            Code.DEVICE_IGNORED, "DLP-38", role=Role.PRODUCER, reason="the producer exports to another device than `dl_device` requests",
             expected=f"device {asked}, or BufferError", seen=f"device {tensor.device} for {told_call(keywords)}",
         )  # fmt: skip
 
 
 def _judge_version(exchange: Exchange, source: Source, keywords: dict[str, Any], tensor: Tensor) -> None:
-    """Expect no struct that is newer than requested, and none that is older than the one for 1.0."""
+    """Fail if the struct is newer than requested, or older than the struct that the producer exports for version 1.0."""
     asked = keywords.get("max_version")
     if tensor.version is not None and tensor.version[0] > (asked or (0,))[0]:
         fail(
-            Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a newer struct than the consumer asked for",
-            expected=f"legacy or at most major version {(asked or (0,))[0]}", seen=f"version {tensor.version} for {told_call(keywords)}",
+            Code.VERSION_TOO_NEW, "DLP-02", role=Role.PRODUCER, reason="the producer exports a newer struct than the consumer requests",
+            expected=f"a legacy struct, or at most major version {(asked or (0,))[0]}", seen=f"version {tensor.version} for {told_call(keywords)}",
         )  # fmt: skip
     if tensor.version is not None or asked is None or asked < (1, 0):
         return
@@ -191,28 +194,28 @@ def _judge_version(exchange: Exchange, source: Source, keywords: dict[str, Any],
     if plain is not None:
         fail(
             Code.VERSION_TOO_OLD, "DLP-02", role=Role.PRODUCER,
-            reason="the producer exports an older struct to a consumer that can take a newer one",
-            expected=f"a versioned struct, as for max_version=(1, 0) alone: {plain}", seen=f"the legacy struct for {told_call(keywords)}",
+            reason="the producer exports an older struct to a consumer that accepts a newer one",
+            expected=f"a versioned struct, as for max_version=(1, 0) alone: {plain}", seen=f"a legacy struct for {told_call(keywords)}",
         )  # fmt: skip
 
 
 def _judge_memory(
     exchange: Exchange, source: Source, given: Mapping[str, str], keywords: dict[str, Any], tensor: Tensor
 ) -> None:
-    """Expect a copy exactly where one is requested, with its flag and its elements."""
+    """Fail if the producer copies without a request, shares despite a request, or exports a wrong flag or wrong elements."""
     copy, to_host = keywords.get("copy"), given.get("dl_device") == _TO_HOST
     moved = tensor.element0 != source.address
     exchange.expect_tensor(source, tensor)
     if copy is True and not moved:
         fail(
-            Code.COPY_SHARED, "DLP-39", role=Role.PRODUCER, reason="the producer shares its memory although copy=True asks for a copy",
-            expected="memory of its own", seen=f"element 0 at the array's {source.address:#x} for {told_call(keywords)}",
+            Code.COPY_SHARED, "DLP-39", role=Role.PRODUCER, reason="the producer shares its memory although copy=True requests a copy",
+            expected="a copy in other memory", seen=f"element 0 at the array's {source.address:#x} for {told_call(keywords)}",
         )  # fmt: skip
     if copy is not True and moved and not to_host:
         by_word = copy is False
         fail(
             Code.COPY_MADE if by_word else Code.NOT_SHARED, "DLP-39" if by_word else "DLP-43", role=Role.PRODUCER,
-            reason=f"the producer copies, {'though copy=False forbids it' if by_word else 'though nothing asks for a copy'}",
+            reason=f"the producer copies although {'copy=False forbids it' if by_word else 'no copy is requested'}",
             expected=f"element 0 at {source.address:#x}", seen=f"element 0 at {tensor.element0:#x} for {told_call(keywords)}",
             accused=Side.PRODUCER,
         )  # fmt: skip
@@ -222,7 +225,7 @@ def _judge_memory(
     seen = elements_at(handed, handed.address, lambda address, nbytes: peek(address, nbytes, where))
     if seen is not None and seen != source.values:
         fail(
-            Code.VALUES_CHANGED, "DLP-59", role=Role.PRODUCER, reason="the producer hands over other elements than the array's",
+            Code.VALUES_CHANGED, "DLP-59", role=Role.PRODUCER, reason="the producer exports elements that differ from the array's",
             expected=show(source.values, source.dtype), seen=show(seen, source.dtype), accused=Side.PRODUCER,
         )  # fmt: skip
 
@@ -233,12 +236,12 @@ def _judge_flags(keywords: dict[str, Any], tensor: Tensor, *, moved: bool) -> No
     if moved != bool(tensor.flags & DLFlags.IS_COPIED):
         fail(
             Code.COPIED_FLAG_MISSING if moved else Code.COPIED_FLAG_INVENTED, "DLP-10", role=Role.PRODUCER,
-            reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED and shares",
+            reason="the producer copies without setting IS_COPIED" if moved else "the producer sets IS_COPIED, but shares the memory",
             expected=f"IS_COPIED {'set' if moved else 'clear'}", seen=f"flags {tensor.flags} for {told_call(keywords)}",
         )  # fmt: skip
     allowed = int(DLFlags.READ_ONLY | DLFlags.IS_COPIED)
     if tensor.flags & ~allowed:
         fail(
-            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets a flag that means nothing here",
-            expected=f"at most {allowed:#x}", seen=f"flags {tensor.flags:#x}",
+            Code.FLAG_UNDEFINED, "DLP-07", role=Role.PRODUCER, reason="the producer sets an undefined flag",
+            expected=f"no flags except {allowed:#x}", seen=f"flags {tensor.flags:#x}",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What came of exporting an array that is more than its memory, and which mistake that is, by whichever way it was exported."""
+"""Checks of the export of an array in a special state, such as a masked, lazy or meta array."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .exchange import UNCLEAN, Exchange, brief
 from .outcomes import Side, fail
 
 REFUSED_STATE = "an array that DLPack cannot express"
-"""What is given where such an array is refused in the wrong way: libraries do that alike for all of them."""
+"""The special input of a wrong refusal. It is the same for all states, because libraries refuse all of them in the same way."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of an export: an exception, or an address with the bytes that lie there."""
+    """The result of an export: an exception, or an address and the bytes in that memory."""
 
     error: Exception | None = None
     address: int = 0
@@ -28,21 +28,21 @@ class Answer:
 
 
 def state_of(exchange: Exchange) -> State:
-    """The state that the case's array is in."""
+    """Return the state of the case's array."""
     return named(exchange.producer.states, exchange.option("state"))
 
 
 def at_most(state: State, level: Level | None = None) -> Level | None:
-    """As strictly as a failure counts: what only a private constructor makes is no user's array, and is observed."""
+    """Return the level of a failure. It is only observed if a private constructor makes the array: users do not have such arrays."""
     return Level.OBSERVED if state.private else level
 
 
 def judge(
     exchange: Exchange, answer: Answer, elements: bytes | None, cited: str, *, accused: Side | None = None
 ) -> None:  # fmt: skip
-    """A refusal has to be one of the right kind; else the answer is the elements, or it breaks the clause ``cited``.
+    """Fail if the exception has the wrong class, or if the exported elements are wrong, which breaks the clause ``cited``.
 
-    ``accused`` is set where it has been proven who gives other elements.
+    ``accused`` is set if it is proven which side gives wrong elements.
     """
     if answer.error is not None:
         _judge_refusal(exchange, answer.error, cited)
@@ -57,7 +57,7 @@ def _judge_refusal(exchange: Exchange, error: Exception, cited: str) -> None:
         fail(
             Code.DEFECT_EXCEPTION, "DLP-23" if by_dlpack else "PY-01", role=Role.PRODUCER,
             level=at_most(state, Level.SHOULD),
-            reason=f"the producer refuses {exchange.given} with an exception that means a defect",
+            reason=f"the producer refuses {exchange.given} with an exception that indicates a defect",
             expected="BufferError" if by_dlpack else "AttributeError", seen=brief(error), given=type(error).__name__,
         )  # fmt: skip
     if by_dlpack and state.inexpressible and not isinstance(error, BufferError):
@@ -87,19 +87,19 @@ def _judge_elements(
 
 
 def mistake(state: State, answer: Answer, elements: bytes | None) -> tuple[Code, Level | None, str]:
-    """The code of an export with other elements than the array's, how much it says, and what was done, in words."""
+    """Return the code, the level and the end of the reason for an export with wrong elements."""
     if not answer.address:
         return Code.NULL_ADDRESS, None, "as elements at address 0"
     if state.masked:
         return Code.MASK_DROPPED, Level.OBSERVED, "without its mask"
     if state.unresolved:
-        return Code.UNRESOLVED_ELEMENTS, None, "as it lies in memory, without the operation that is still to be done"
+        return Code.UNRESOLVED_ELEMENTS, None, "without applying its pending lazy operation"
     if elements is None:
         return Code.INEXPRESSIBLE_EXPORTED, None, "as if its elements were in memory"
-    return Code.VALUES_CHANGED, None, "with other elements than it stands for"
+    return Code.VALUES_CHANGED, None, "with wrong elements"
 
 
 def in_values(data: bytes) -> str:
-    """Bytes as the float32 numbers that all of these arrays consist of; as they are where they cannot be."""
+    """Return the bytes as float32 numbers, the type of all of these arrays, or in hexadecimal if the length does not fit."""
     count, rest = divmod(len(data), 4)
     return data.hex(" ") if rest else str(list(struct.unpack(f"={count}f", data)))

@@ -11,19 +11,22 @@ from pathlib import Path
 
 from . import interpreter
 
-HANG = "no end"
-"""How a child ended that provably never would have."""
+HANG = "hang"
+"""Result for a child that provably hangs."""
 UNDECIDED = "no end in time"
-"""How one ended of which nobody knows."""
+"""Result for a child that did not end in time, but may not hang."""
 _SHARE = 1 / 3
-"""Share of the time limit of programs: so long a child has to sleep, or to compute, before it counts as hanging."""
+"""Share of the time limit of programs. A child that sleeps or computes for this long counts as hanging."""
 _WHOLE = 0.9
-"""Of the same limit, after which nothing more is waited for."""
+"""Share of the same limit after which the parent stops waiting."""
 _LOOK_SECONDS = 0.02
 
 
 def in_child(action: Callable[[], str]) -> str:
-    """Return the result of ``action`` in a fork of this process, the signal that ended the child, :data:`HANG` or :data:`UNDECIDED`."""
+    """Run ``action`` in a forked child process.
+
+    Return its result, the name of the signal that ended the child, its exit code, :data:`HANG` or :data:`UNDECIDED`.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -45,9 +48,9 @@ def in_child(action: Callable[[], str]) -> str:
 
 
 def _watched(child: int, reader: int) -> str:
-    """Why the child has to be ended, nothing if it has told something or is over.
+    """Return the reason for killing the child, or an empty string if it has sent a result or has ended.
 
-    It hangs if it sleeps on and on and is given nothing to do, or if it has computed on and on. One that only gets no processor does neither.
+    The child hangs if it sleeps or computes for too long. A child that only waits for a processor does neither.
     """
     patience, end = _SHARE * interpreter.limit(), time.monotonic() + _WHOLE * interpreter.limit()
     since, last = time.monotonic(), -1.0
@@ -63,7 +66,7 @@ def _watched(child: int, reader: int) -> str:
 
 
 def _state(child: int) -> tuple[str, float]:
-    """The letter of a process's state, and the seconds of processor time that it has had."""
+    """Return the state letter of a process, and its processor time in seconds."""
     try:
         fields = Path(f"/proc/{child}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

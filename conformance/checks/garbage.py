@@ -1,4 +1,4 @@
-"""Garbage collection at chosen moments: objects that Python frees during a check would look like the work of a library."""
+"""Control of garbage collection. Objects that Python frees during a check would look like releases by a library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Collect no garbage inside: the check would take what it frees for the work of a library."""
+    """Disable garbage collection inside the context, so that a check does not attribute its releases to a library."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -22,7 +22,7 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def of_now() -> Iterator[None]:
-    """Collect only objects that are made inside: a search through those of large libraries takes a fraction of a second."""
+    """Collect only objects that are created inside the context. A search through the objects of large libraries takes too long."""
     freezes = not _is_frozen()
     if freezes:
         gc.collect()
@@ -35,9 +35,9 @@ def of_now() -> Iterator[None]:
 
 
 def set_aside() -> None:
-    """Collect all garbage, and exempt from later collections what is left: a search through the objects of large libraries takes long.
+    """Collect all garbage, and exempt the remaining objects from later collections. A search through large libraries takes long.
 
-    All generations are collected: a collection that Python started in the middle of a case may have moved its garbage to the oldest.
+    All generations are collected, because an automatic collection during a case may have moved garbage to the oldest generation.
     """
     gc.collect()
     gc.freeze()
@@ -45,5 +45,5 @@ def set_aside() -> None:
 
 @lru_cache(maxsize=1)
 def _is_frozen() -> bool:
-    """Return whether this process began with frozen objects. The answer is kept, because the count takes milliseconds."""
+    """Return whether this process started with frozen objects. The result is cached, because the count takes milliseconds."""
     return gc.get_freeze_count() > 0

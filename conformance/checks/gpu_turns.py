@@ -1,7 +1,7 @@
-"""The turn of a case that must have the GPU to itself: of the processes of one run, one at a time has it.
+"""Lock for cases that need exclusive use of the GPU. One process of a run holds it at a time.
 
-Such cases run one after the other. A program that imports libraries first does so beside them, because an import uses no GPU; it takes its turn
-afterwards. The kernel gives the turn back when a process ends for any reason.
+A program imports its libraries before it acquires the lock, because an import does not use the GPU. The kernel releases the lock when a process
+ends for any reason.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from . import deadline
 from .outcomes import Inconclusive
 
 VARIABLE = "CONFORMANCE_TURN"
-"""Environment variable with the path of the lock file of a run. Without it, nothing else of a run works on the GPU."""
+"""Environment variable with the path of the lock file of a run. Without it, no other process of a run uses the GPU."""
 SECONDS = 240.0
-"""Limit of the wait for a turn. It is shorter than the time of an import, which does not count for a case either."""
+"""Timeout of the wait for the lock. It is below the timeout of an import, which does not count for a case either."""
 _PAUSE = 0.001
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Have the GPU alone inside the context. The wait is not the case's time.
+    """Hold exclusive use of the GPU inside the context. The wait does not count for the case's timeout.
 
     Raises:
-        Inconclusive: no turn came within :data:`SECONDS`.
+        Inconclusive: the lock was not free within :data:`SECONDS`.
     """
     path = os.environ.get(VARIABLE)
     if not path:
@@ -40,7 +40,7 @@ def alone() -> Iterator[None]:
         try:
             yield
         finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # a fork of this process may keep the file open
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough: a fork of this process may keep the file open
     finally:
         os.close(lock)
 
@@ -53,5 +53,5 @@ def _acquire(lock: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > end:
-                raise Inconclusive(f"the case did not get the GPU for itself within {SECONDS:g} s") from None
+                raise Inconclusive(f"the case did not get exclusive use of the GPU within {SECONDS:g} s") from None
             time.sleep(_PAUSE)

@@ -1,6 +1,6 @@
-"""What a producer really handed over, read by our own instruments before the consumer gets it.
+"""Record of a hand-over: the producer's capsule or dictionary, decoded by the suite before the consumer receives it.
 
-If the description is wrong already, the producer is at fault, whatever the consumer makes of it; if it is right, the consumer is.
+If the description is wrong, the producer is at fault. If it is correct and the import is wrong, the consumer is at fault.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .codes import Code
 
 @dataclass(frozen=True)
 class Handed:
-    """A capsule or dictionary, decoded. ``strides`` are bytes; ``type`` is (code, bits, lanes) or a typestr.
+    """A decoded capsule or dictionary. ``strides`` are in bytes. ``type`` is (code, bits, lanes) or a typestr.
 
-    Without strides (``are_strides_told``) those of a C-contiguous array are meant.
+    If ``are_strides_told`` is false, the producer passed no strides, and ``strides`` are those of a C-contiguous array.
     """
 
     address: int
@@ -35,13 +35,13 @@ class Handed:
     readonly: bool | None
     are_strides_told: bool = True
     elements: bytes | None = None
-    """What lay there before the consumer got it, in row-major order; ``None`` where that was not looked at."""
+    """The elements before the consumer received the array, in row-major order, or ``None`` if they were not read."""
     device: tuple[int, int] | None = None
-    """The device that a capsule names; a dictionary names none."""
+    """The device in a capsule. A dictionary contains no device."""
 
     @property
     def itemsize(self) -> int:
-        """Bytes of an element; 0 where elements are no whole bytes."""
+        """The size of an element in bytes, or 0 if it is not a whole number of bytes."""
         if isinstance(self.type, str):
             return cai.typestr_bytes(self.type)
         _, bits, lanes = self.type
@@ -49,20 +49,20 @@ class Handed:
 
 
 Read = Callable[[int, int], "bytes | None"]
-"""Reads so many bytes at an address; ``None`` where it cannot."""
+"""A function that reads bytes at an address, and returns ``None`` if it cannot."""
 _MOST_LOOKED_AT = 1 << 24
-"""Bytes. To compare larger arrays would take too long in every exchange."""
+"""Maximum size in bytes of arrays that are compared. Larger arrays would take too long in every exchange."""
 
 
 def looked_at(handed: Handed | None) -> Handed | None:
-    """The same with its elements, read in this process's memory: for memory that the host reaches, and not on another device."""
+    """Return a copy with its elements, which are read from memory of this process. The memory must be accessible to the host."""
     return handed and replace(handed, elements=elements_at(handed, handed.address))
 
 
 def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes | None:
-    """The elements of such an array at this address in row-major order; ``None`` where none can be read, or not all.
+    """Return the elements of such an array at this address in row-major order, or ``None`` if not all of them can be read.
 
-    ``read`` reads bytes at an address; without it the memory of this process is read.
+    ``read`` reads bytes at an address. By default, it reads memory of this process.
     """
     size, bytewise = handed.itemsize, Strided(handed.shape, handed.strides)
     if not size or any(extent < 0 for extent in handed.shape) or bytewise.size * size > _MOST_LOOKED_AT:
@@ -77,7 +77,7 @@ def elements_at(handed: Handed, address: int, read: Read | None = None) -> bytes
 
 
 def is_mapped(handed: Handed) -> bool:
-    """Return whether this process has memory at the described elements: at both ends, and in the pages between unless they are many."""
+    """Return whether the described elements are in mapped memory: both ends, and the pages between unless they are many."""
     bytewise = Strided(handed.shape, handed.strides)
     if not bytewise.size or not handed.itemsize:
         return True
@@ -89,13 +89,16 @@ def is_mapped(handed: Handed) -> bool:
 
 
 def covers(handed: Handed, address: int) -> bool:
-    """Whether an address lies between the elements that were handed over, the first and the last of them included."""
+    """Return whether an address lies in the range from the first to the last described element."""
     low, high = span(Strided(handed.shape, handed.strides))
     return handed.address + low <= address < handed.address + max(high, low + 1)
 
 
 def own_memory(address: int, nbytes: int) -> bytes | None:
-    """Memory of this process; ``None`` where there is none. The kernel reads it, so an address that is wrong kills nobody."""
+    """Return bytes of this process's memory, or ``None`` if they are not mapped.
+
+    The kernel reads the memory (``/proc/self/mem``), so a wrong address does not crash the process.
+    """
     try:
         file = os.open("/proc/self/mem", os.O_RDONLY)
     except OSError:
@@ -111,7 +114,7 @@ def own_memory(address: int, nbytes: int) -> bytes | None:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One way in which a hand-over does not describe the producer's array, and the clause that it breaks."""
+    """A difference between a hand-over and the producer's array, and the clause that it breaks."""
 
     code: Code
     clause: str
@@ -121,7 +124,7 @@ class Mismatch:
 
 
 def decoded(protocol: Protocol, answer: Any) -> Handed | None:
-    """What a capsule or a dictionary says; ``None`` where it cannot be read, which other invariants judge."""
+    """Return a decoded capsule or dictionary, or ``None`` if it is not readable. Other invariants judge that."""
     try:
         return _of_capsule(answer) if protocol is Protocol.DLPACK else _of_dictionary(answer)
     except Exception:
@@ -133,7 +136,7 @@ def _of_capsule(made: Any) -> Handed:
 
 
 def of_tensor(tensor: dlpack.Tensor) -> Handed:
-    """The description in a decoded struct."""
+    """Return the description in a decoded DLPack struct."""
     width = (tensor.bits * tensor.lanes + 7) // 8
     strides = tuple(stride * width for stride in tensor.strides_or_packed)
     readonly = None if tensor.flags is None else bool(tensor.flags & dlpack.DLFlags.READ_ONLY)
@@ -150,20 +153,20 @@ def _of_dictionary(described: Any) -> Handed:
 
 
 def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied: bool = False) -> Mismatch | None:
-    """The first thing that it says wrongly of an array with this element type, view (in elements) and address of element 0.
+    """Return the first difference between a hand-over and an array with this element type, view (in elements) and address.
 
-    ``copied``: the hand-over may be of other memory, in another layout.
+    ``copied`` means that the hand-over may describe a copy, in other memory and in another layout.
     """
     by_dlpack = not isinstance(handed.type, str)
     wanted = (int(kind.code), kind.bits, 1) if by_dlpack else kind.typestr
     if wanted is not None and not _same_type(handed.type, wanted):
         return Mismatch(
             Code.DTYPE_CHANGED, "DLP-13" if by_dlpack else "CAI-03",
-            f"the producer hands {kind.name} over as another element type", str(wanted), str(handed.type),
+            f"the producer exports {kind.name} as another element type", str(wanted), str(handed.type),
         )  # fmt: skip
     if handed.shape != view.shape:
         return Mismatch(
-            Code.SHAPE_CHANGED, "DLP-59" if by_dlpack else "CAI-02", "the producer hands over another shape",
+            Code.SHAPE_CHANGED, "DLP-59" if by_dlpack else "CAI-02", "the producer exports a wrong shape",
             str(view.shape), str(handed.shape),
         )  # fmt: skip
     if copied:
@@ -173,29 +176,29 @@ def mismatch(handed: Handed, kind: DType, view: Strided, address: int, *, copied
         if not handed.are_strides_told:
             return Mismatch(
                 Code.STRIDES_MISSING, "DLP-20" if by_dlpack else "CAI-12",
-                "the producer hands over no strides, though the array is not C-contiguous", f"{strides} bytes", "no strides",
+                "the producer exports no strides although the array is not C-contiguous", f"{strides} bytes", "no strides",
             )  # fmt: skip
         return Mismatch(
-            Code.STRIDES_CHANGED, "DLP-20" if by_dlpack else "CAI-11", "the producer hands over other strides",
+            Code.STRIDES_CHANGED, "DLP-20" if by_dlpack else "CAI-11", "the producer exports wrong strides",
             f"{strides} bytes", f"{handed.strides} bytes",
         )  # fmt: skip
     if view.size and handed.address != address:
         return Mismatch(
-            Code.WRONG_ADDRESS, "DLP-59" if by_dlpack else "CAI-05", "the producer hands over another address",
+            Code.WRONG_ADDRESS, "DLP-59" if by_dlpack else "CAI-05", "the producer exports a wrong address",
             f"element 0 at {address:#x}", f"element 0 at {handed.address:#x}",
         )  # fmt: skip
     return None
 
 
 def _same_type(handed: tuple[int, int, int] | str, wanted: tuple[int, int, int] | str) -> bool:
-    """A single byte has no order, so ``<i1`` says what ``|i1`` says."""
+    """Return whether two types are equal. A single byte has no byte order, so ``<i1`` equals ``|i1``."""
     if isinstance(handed, str) and isinstance(wanted, str) and wanted[2:] == "1":
         return handed[1:] == wanted[1:]
     return handed == wanted
 
 
 def device_pair(told: Any) -> tuple[int, int] | None:
-    """What ``__dlpack_device__`` answers as a pair of integers; ``None`` if it is none (DLP-16)."""
+    """Return the result of ``__dlpack_device__`` as a pair of integers, or ``None`` if it is not one (DLP-16)."""
     if not isinstance(told, tuple) or len(told) != 2:
         return None
     try:
@@ -206,5 +209,5 @@ def device_pair(told: Any) -> tuple[int, int] | None:
 
 
 def _integer(part: Any) -> int:
-    """An integer, or a member of an enumeration of integers."""
+    """Return an integer, or the integer value of an enum member."""
     return operator.index(part.value if isinstance(part, Enum) else part)

@@ -1,6 +1,6 @@
-"""Memory of this process that is in use: bytes of the C heap, and blocks of Python's own allocator.
+"""Memory in use by this process: bytes of the C heap, and blocks of Python's allocator.
 
-Both are exact counts of the allocators: other processes and the load of the machine do not change them.
+Both are exact counts of the allocators. Other processes and the load of the machine do not affect them.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ class _Wide(ctypes.Structure):
 
 
 class _Narrow(ctypes.Structure):
-    """The older struct has ``int`` fields: they wrap, and so do the differences."""
+    """The older struct. Its ``int`` fields wrap at 32 bits, and so do differences."""
 
     _fields_ = tuple((name, ctypes.c_int) for name in _NAMES)
 
 
 _PROBE = 1 << 12
 _PROBES = 16
-"""So many blocks of 4 KiB that no cache of the allocator has them all."""
+"""Number of 4 KiB blocks, enough that the allocator cannot serve all of them from a cache."""
 _INT = 1 << 32
 
 
 @dataclass(frozen=True)
 class Held:
-    """Bytes of the C heap, ``None`` where nothing counts them, and blocks of Python's allocator."""
+    """Bytes of the C heap, or ``None`` if they cannot be counted, and blocks of Python's allocator."""
 
     heap: int | None
     blocks: int
@@ -48,7 +48,7 @@ class Held:
 
 
 def held() -> Held:
-    """Return the present counts, after a collection of garbage."""
+    """Return the current counts, after a garbage collection."""
     gc.collect()
     settle()
     count = counter()
@@ -59,7 +59,7 @@ def held() -> Held:
 def counter() -> Callable[[], int] | None:
     """Return the function that counts the bytes in use of the C heap, or ``None``.
 
-    A library may have replaced ``malloc``. The function of glibc then counts nothing, and the result is ``None``.
+    A library may have replaced ``malloc``. The function of glibc then does not count its blocks, and the result is ``None``.
     """
     libc = ctypes.CDLL(None)
     for name, kind in (("mallinfo2", _Wide), ("mallinfo", _Narrow)):
@@ -76,7 +76,7 @@ def counter() -> Callable[[], int] | None:
 
 
 def _counts(libc: ctypes.CDLL, count: Callable[[], int]) -> bool:
-    """Return whether the count includes the blocks of ``malloc``."""
+    """Return whether the count includes blocks that ``malloc`` allocates."""
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
     libc.free.restype, libc.free.argtypes = None, (ctypes.c_void_p,)
     before = count()
@@ -88,7 +88,7 @@ def _counts(libc: ctypes.CDLL, count: Callable[[], int]) -> bool:
 
 
 def _signed(difference: int) -> int:
-    """Return the difference of two counts, each of which may have wrapped at 32 bits."""
+    """Return the difference of two counts that may have wrapped at 32 bits."""
     if abs(difference) < _INT // 2:
         return difference
     return (difference + _INT // 2) % _INT - _INT // 2

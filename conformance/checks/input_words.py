@@ -1,4 +1,7 @@
-"""What is special about a case's input, in words that end a sentence and tell one cause of failures from another."""
+"""Phrases for the special properties of the input, such as "an array with negative strides".
+
+A phrase ends a sentence in reports, and is a part of the id of a finding. So a change of a phrase changes finding ids.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _LAYOUTS = {
 
 
 def special(case: Case) -> str:
-    """The case's state, its class of layout or its element type, whichever is not the plain one; empty if all are."""
+    """Return the phrase for the case's state, layout or element type, the first of these that is not the default, or an empty string."""
     state = case.option("state", "")
     if state:
         return f"{_STATE}{state}"
@@ -37,11 +40,11 @@ def special(case: Case) -> str:
 
 
 def described(layout: str = "c-order", kind: str = PLAIN_DTYPE) -> str:
-    """What is special about an array of this layout and element type; empty for a plain one."""
+    """Return the phrase for an array with this layout and element type. It is empty for a plain array."""
     return _LAYOUTS.get(layout, "") or ("" if kind == PLAIN_DTYPE else f"{_OF_DTYPE}{kind}")
 
 
-# -- what is special in several respects
+# -- phrases for several special properties
 
 _AND = " that is also "
 _WAY = ", "
@@ -58,7 +61,7 @@ _SHAPED = {
     "access": {"readonly": "a read-only array"},
     "content": {"zeros": "an array of zeros", "raw": "an array of signalling NaNs or of bool bytes above 1"},
 }  # fmt: skip
-"""Levels of the factors of an exchange (``points.py``) that an array has: each is a noun phrase."""
+"""Noun phrases for levels of factors (``points.py``) that describe the array."""
 _WAYS = {
     "form": {
         "legacy": "a legacy capsule", "byte-offset": "a capsule with a `byte_offset`", "version-1.0-byte-offset": "a capsule with a `byte_offset`, a capsule for DLPack 1.0", "legacy-byte-offset": "a capsule with a `byte_offset`, a legacy capsule",
@@ -80,11 +83,11 @@ _WAYS = {
         "in-thread-of-fork": "an exchange in a thread of a forked process",
     },
 }  # fmt: skip
-"""Words for the levels of the way from producer to consumer."""
+"""Noun phrases for levels of factors that describe the exchange and not the array."""
 
 
 def combined(changed: Iterable[tuple[str, str]]) -> str:
-    """Return the words for an exchange whose factors have these levels; empty if there are none. :func:`parts` takes them apart."""
+    """Return the phrase for an exchange with these levels. It is empty if there are none. :func:`parts` splits it again."""
     levels = tuple(changed)
     arrays = dict.fromkeys(word for name, level in levels if (word := _shaped(name, level)))
     ways = [word for name, level in levels if (word := _way(name, level))]
@@ -111,13 +114,16 @@ def _way(name: str, level: str) -> str:
 
 
 def parts(given: str) -> tuple[str, ...]:
-    """Return the single phrases of :func:`combined`, in order; any other phrase is one part."""
+    """Return the single phrases of a result of :func:`combined`, in order. Any other phrase is one part."""
     found = pieces(given)
     return found if all(part in _ways() or is_ordinary(part) for part in found) else (given,)
 
 
 def pieces(given: str) -> tuple[str, ...]:
-    """The same of a phrase that a check has put behind them as well: it stands as it is, or falls into pieces that mean nothing."""
+    """Return the phrase split at its separators, without a check that each piece is known.
+
+    A check may have added its own phrase. A separator in that phrase splits it into pieces without meaning.
+    """
     array, *ways = given.split(_WAY)
     return (*array.split(_AND), *ways)
 
@@ -131,10 +137,10 @@ def _ways() -> frozenset[str]:
 
 
 def is_of_type(given: str) -> bool:
-    """Whether this phrase says of an array that it has some element type, and nothing else."""
+    """Return whether this phrase names the element type of an array, and no other property."""
     return given.startswith(_OF_DTYPE) and given.removeprefix(_OF_DTYPE) in DTYPES
 
 
 def is_ordinary(given: str) -> bool:
-    """Whether a library could meet such input anywhere: an array of some layout, element type or state, and nothing that a check crafts."""
+    """Return whether this is the phrase for an ordinary array with some layout, element type or state, and not for crafted input."""
     return not given or given in _LAYOUTS.values() or given.startswith((_OF_DTYPE, _STATE))

@@ -1,12 +1,10 @@
-"""Two threads in an order of our choosing: the first is stopped at a step of its Python code, and the second does its work there.
+"""Deterministic interleaving of two threads: stop the first thread at a step of its Python code, and run the second thread there.
 
-Which of two threads gets ahead is a matter of the machine's load, and no verdict may hang on it. So nothing is left to the scheduler: the
-tracing function of the first thread is called between any two lines of Python that it runs, the suite's and the library's alike, and
-there it waits until the second has done its work. Trying one step after the other tries every order that there is between lines.
+A verdict must not depend on the scheduler. So a trace function runs before each line of Python in the first thread, in the suite and in the
+library, and waits there until the second thread has done its work. A loop over all steps covers every order of lines.
 
-In an interpreter with a lock there is no other order, as long as the library keeps the lock: what it does in C between two lines of
-Python is one step then. A library that lets go of the lock in there, and one in an interpreter without a lock, can be overtaken where
-nobody can stop it. What comes of that is luck, and not judged.
+These are all possible orders, if the library holds the GIL: its C code between two lines of Python is then a single step. If the library
+releases the GIL in its C code, or in a free-threaded interpreter, further orders exist. The suite cannot control them, and does not judge them.
 """
 
 from __future__ import annotations
@@ -23,25 +21,24 @@ from typing import Any
 
 _LOOK_SECONDS = 0.001
 _SLEEPS = 20
-"""Looks in a row at a thread that sleeps in the kernel and does not wake in between: it waits for something that is held.
+"""Number of consecutive looks at which a thread sleeps in the kernel without waking. It then waits for a lock or another resource.
 
-Each look lets go of the interpreter's lock. A thread that waits for that lock is woken by it, however busy the machine is.
+Each look releases the GIL. This wakes a thread that waits for the GIL, even on a busy machine.
 """
 
 
 @dataclass
 class Meeting:
-    """How it went: whether the first got as far as the step, and whether the second then waited for the first to go on."""
+    """The result: whether the first thread reached the step, and whether the second thread then waited for the first."""
 
     reached: bool = False
     waited: bool = False
 
 
 def meet(first: Callable[[], Any], second: Callable[[], Any], step: int, begun: Callable[[], bool]) -> Meeting:
-    """Run both, each in a thread of its own: ``second`` in the ``step``-th step that ``first`` takes once it has ``begun``.
+    """Run both functions in new threads: ``second`` runs at the step number ``step`` of ``first``, counted from when ``begun`` is true.
 
-    The second that waits for something that the first holds is left to wait, and ends when it can. Where the first does not get that far
-    the second follows it.
+    If ``second`` waits for a resource that ``first`` holds, ``first`` continues. If ``first`` does not reach the step, ``second`` runs after it.
     """
     meeting, passed = Meeting(), 0
     beside = threading.Thread(target=second, daemon=True)
@@ -76,7 +73,7 @@ def meet(first: Callable[[], Any], second: Callable[[], Any], step: int, begun: 
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Inside, the garbage collector runs no finalizers between the lines of a thread: they would count as steps of its."""
+    """Disable garbage collection inside the context: the lines of finalizers would count as steps of the first thread."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -87,7 +84,7 @@ def _without_collections() -> Iterator[None]:
 
 
 def _ends(thread: threading.Thread) -> bool:
-    """Whether a thread comes to its end; not if it sleeps and nothing but this thread could wake it."""
+    """Wait for a thread, and return whether it ends. It does not if it sleeps until this thread continues."""
     looks, last = 0, None
     while thread.is_alive():
         thread.join(_LOOK_SECONDS)
@@ -100,7 +97,7 @@ def _ends(thread: threading.Thread) -> bool:
 
 
 def _asleep(native: int | None) -> bytes | None:
-    """How often a thread has gone to sleep in the kernel, if it is asleep."""
+    """Return the number of times that a thread has gone to sleep in the kernel, or ``None`` if it is not asleep."""
     try:
         text = Path(f"/proc/self/task/{native}/status").read_bytes()
     except OSError:

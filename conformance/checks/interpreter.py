@@ -1,7 +1,7 @@
-"""Fresh interpreters, for effects that a process cannot undo: import orders, contexts, forks.
+"""New interpreters, for effects that a process cannot undo, such as imports, CUDA contexts and forks.
 
-A program is a module of :mod:`conformance.programs`. It writes records to a separate descriptor, so that a
-process that dies leaves its last step.
+A program is a module of :mod:`conformance.programs`. It writes records to a separate descriptor, so that the
+last step is known after a crash.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .codes import BY_SLUG, Code
 from .outcomes import Inconclusive, Refused, Side, fail
 
 PROGRAMS = "conformance.programs"
-"""The package of the programs. It imports this one, so it is started by its name."""
+"""The package of the programs. It imports this package, so this module refers to it by name."""
 _SHARE = 0.75
 """Share of the case's time limit after which a program is stopped."""
 _UNCOUNTED = 3600.0
-"""Seconds that do not count for the case while two tries of a program run under their own deadlines."""
+"""Seconds that do not count for the case while two tries of a program run under their own timeouts."""
 SURVIVAL = "PY-02"
-"""The clause against a library that ends an interpreter without an exchange."""
+"""The clause that a library breaks if it crashes an interpreter without an exchange."""
 _GLANCE = 0.25
 _OUTPUT = 65536
 _TAIL = 1500
@@ -37,48 +37,50 @@ _TAIL = 1500
 
 @dataclass(frozen=True)
 class Ended:
-    """A program that has ended: exit code (negative for a signal, ``None`` if it had to be stopped), what it told."""
+    """The end of a program: its exit code (negative for a signal, ``None`` if it was stopped) and its records."""
 
     code: int | None
     records: tuple[dict[str, Any], ...]
     stderr: str = ""
     late: str = ""
-    """Reason for stopping the program after its deadline; empty if it ended by itself."""
+    """The reason why the program was stopped at its timeout. It is empty if the program ended by itself."""
 
     @property
     def death(self) -> str | None:
-        """How the program ended, if not by itself and well."""
+        """The abnormal end of the program, in words, or ``None`` for exit code 0."""
         if self.code is None:
-            return self.late or f"no end after {limit():g} s"
+            return self.late or f"timeout after {limit():g} s"
         if self.code < 0:
             return signal_senders.name_of(-self.code)
         return f"exit code {self.code}" if self.code else None
 
     @property
     def last_step(self) -> str:
-        """What the program was doing when it last told."""
+        """The newest step that the program reported."""
         return next((str(r["step"]) for r in reversed(self.records) if "step" in r), "the start of the interpreter")
 
     @property
     def at_work(self) -> str:
-        """The library that was at work when the program last told, nothing if it did not say."""
+        """The library in the newest record that names one, or an empty string."""
         return next((str(r["library"]) for r in reversed(self.records) if "library" in r), "")
 
     def told(self, key: str) -> dict[str, Any] | None:
-        """The first record with this key."""
+        """Return the first record with this key, or ``None``."""
         return next((r for r in self.records if key in r), None)
 
 
 def limit() -> float:
-    """Seconds that a program may take."""
+    """Return the timeout of a program in seconds."""
     return _SHARE * deadline.seconds()
 
 
 def run(program: str, *arguments: str) -> Ended:
-    """Run a program to its end. A program that does not end is stopped with its whole process group.
+    """Run a program, and return its end. At the timeout, it is stopped with its process group.
 
-    A program that an outside signal ended or stopped runs once more, under watch. Raises ``Inconclusive`` unless the
-    program sends this signal to itself.
+    If a signal from another process may have ended the program, it runs once more under watch.
+
+    Raises:
+        Inconclusive: another process sent the signal.
     """
     with deadline.not_counted(_UNCOUNTED), time_spent.on(time_spent.Purpose.INTERPRETERS):
         ended, killed, _ = _tried(program, arguments)
@@ -93,14 +95,14 @@ def run(program: str, *arguments: str) -> Ended:
 
 
 def _told(ended: Ended, killed: int, again: int) -> str:
-    """Return the reason of an inconclusive result: the program does not send the signal itself."""
+    """Return the reason of an inconclusive result: another process sent the signal."""
     name = signal_senders.name_of(killed)
-    where = f" at or after {ended.last_step}" if again else ", once of two times"
-    return f"a fresh interpreter was ended or stopped by {name} from outside{where}"
+    where = f" at or after {ended.last_step}" if again else ", in one of two tries"
+    return f"another process ended or stopped the new interpreter by {name}{where}"
 
 
 def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[Ended, int, bool]:
-    """Return how a program ended, the outside signal that ended or stopped it, and whether it sent the signal itself."""
+    """Run a program once. Return its end, the signal that may come from outside, and whether the program sent it to itself."""
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as said:
         started = time.monotonic()
         process = children.start(
@@ -126,7 +128,7 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
         told = tuple(children.records(children.tail(answers, _OUTPUT)))
         ended = Ended(code, told, children.tail(said, _TAIL), times.late)
     if code is None and not times.is_decided:
-        raise Inconclusive(f"a fresh interpreter came to {times.late}, at or after {ended.last_step}")
+        raise Inconclusive(f"the new interpreter did not end: {times.late}, at or after {ended.last_step}")
     own = bool(watch and code == -signal_senders.CAUGHT)
     if own:
         return replace(ended, code=-watch), 0, True
@@ -136,7 +138,7 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
 
 
 def _prepare(watch: int) -> None:
-    """Prepare the new process: it ends with its parent, and a filter watches for the signal, if there is one."""
+    """Prepare the new process: it ends with its parent, and a filter watches for the signal if one is given."""
     children.die_with_parent()
     if watch:
         signal_senders.watch(watch)
@@ -171,9 +173,9 @@ class _Imports:
 def expect_survival(
     ended: Ended, cited: str, *, role: Role = Role.CONSUMER, given: str = "", accused: Side | None = None
 ) -> None:
-    """A program that did not end well is a failure, whatever was being tried; ``cited`` is the clause that it was about.
+    """Fail if a program crashed or hung. ``cited`` is the clause that the case is about.
 
-    ``given`` says what it was doing, if its last step does not.
+    ``given`` is the special input, by default the last step of the program.
     """
     if ended.death is None:
         return
@@ -182,9 +184,7 @@ def expect_survival(
         Code.PROGRAM_HANG if ended.code is None else Code.PROGRAM_CRASH,
         cited,
         role=role,
-        reason="a fresh interpreter does not end by itself"
-        if ended.code is None
-        else "a fresh interpreter does not survive",
+        reason="the new interpreter hangs" if ended.code is None else "the new interpreter crashes",
         expected="exit code 0",
         seen=f"{ended.death} at or after {ended.last_step}" + (f"; standard error ends with: {words}" if words else ""),
         given=given or ended.last_step,
@@ -193,10 +193,10 @@ def expect_survival(
 
 
 def expect_exchange(ended: Ended) -> None:
-    """A program that tried one exchange over the array interface has to tell that it was right, or refused."""
+    """Fail unless a program that tried one exchange by the CUDA Array Interface reports a correct result or a refusal."""
     expect_survival(ended, "CAI-32")
     record = ended.told("outcome")
-    outcome = record["outcome"] if record else "nothing was told"
+    outcome = record["outcome"] if record else "no result"
     seen = record["seen"] if record else ended.last_step
     expected = record.get("expected", "a usable array") if record else "a report"
     if outcome == "refused":
@@ -207,27 +207,27 @@ def expect_exchange(ended: Ended) -> None:
             seen=seen, given="", accused=Side.PRODUCER,
         )  # fmt: skip
     if outcome == "wrong":
-        reason = "the consumer reads other elements than the producer's"
+        reason = "the consumer reads elements that differ from the producer's"
         _consumer_fails(Code.VALUES_CHANGED, "CAI-32", reason, expected, seen)
     if outcome == "unusable":
-        reason = "reading raises, though the consumer has accepted the array"
+        reason = "the consumer accepted the array, but raises when it reads it"
         _consumer_fails(Code.WRONG_ACROSS_CONTEXTS, "CAI-29", reason, expected, seen)
     if outcome == "unfilled":
-        reason = "beside the other library the producer does not read what it wrote itself"
+        reason = "with the other library loaded, the producer does not read back its own elements"
         fail(Code.VALUES_CHANGED, "CUD-11", role=Role.PRODUCER, reason=reason, expected=expected, seen=seen)
     if outcome != "right":
         raise Inconclusive(f"{outcome} at {seen}")
 
 
 def _consumer_fails(code: Code, cited: str, reason: str, expected: str, seen: str) -> NoReturn:
-    """What the producer described was right: the program has looked."""
+    """Fail the consumer. The program has checked that the producer's description is correct."""
     fail(
         code, cited, role=Role.CONSUMER, reason=reason, expected=expected, seen=seen, given="", accused=Side.CONSUMER,
     )  # fmt: skip
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGABRT first: the fault handler then leaves the stacks of all threads. Forks of the program end as well."""
+    """Stop a program and its forks. SIGABRT comes first, so that Python's fault handler prints the stacks of all threads."""
     for number in (signal.SIGABRT, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

@@ -1,6 +1,6 @@
-"""A control for what a library does with kernels of its own: on an array of its own they have to work, else the environment is at fault.
+"""Control for checks that run a library's kernels: the kernels must work on an array of the library itself.
 
-A driver that is older than the compiler of a library's kernels, say, cannot load any of them. That speaks against nobody.
+If they do not, the environment is at fault, and the case is inconclusive. For example, an old driver cannot load kernels of a newer compiler.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .exchange import Exchange, brief
 from .outcomes import Failure, Inconclusive
 
 _NUMBERS = (7, 300, 70_000, 9_000_001)
-"""Below 2**24: a kernel that counts in float32 still gets them right."""
+"""Some numbers below 2**24, so that a kernel that computes in float32 gives exact results."""
 
 
 def expect_kernels(exchange: Exchange, library: Adapter) -> None:
-    """End the case as undecided if a library's own kernel fails on an array of its own; one without kernels is not tried."""
+    """End the case as inconclusive if a library's kernel fails on its own array. Libraries without kernels are not tried."""
     trouble = kernel_trouble(library, exchange.device)
     if trouble:
         exchange.check_context()
@@ -29,9 +29,9 @@ def expect_kernels(exchange: Exchange, library: Adapter) -> None:
 
 @contextmanager
 def unless_environment(exchange: Exchange, trouble: Callable[[], str]) -> Iterator[None]:
-    """A failure inside counts only if the same work on arrays of the library's own goes well; ``trouble`` tries that, and tells what is wrong.
+    """Report a failure inside the context only if the same work succeeds on arrays of the library itself.
 
-    Else the case is undecided, and says that the environment is at fault.
+    ``trouble`` tries that work, and returns what is wrong. In this case the environment is at fault, and the case is inconclusive.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def unless_environment(exchange: Exchange, trouble: Callable[[], str]) -> Iterat
 
 
 def kernel_trouble(library: Adapter, device: Device) -> str:
-    """What is wrong with a library's own kernel on an array of its own, nothing if it works."""
+    """Return what is wrong with a library's kernel on its own array, or an empty string."""
     if Trait.KERNEL not in library.traits:
         return ""
     try:
@@ -52,9 +52,9 @@ def kernel_trouble(library: Adapter, device: Device) -> str:
         library.kernel_increment(array)
         seen = library.read(array)
     except Exception as error:
-        return f"a kernel of {library.name} fails on an array of its own: {brief(error)}"
+        return f"a kernel of {library.name} fails on the library's own array: {brief(error)}"
     if seen != _words(tuple(number + 1 for number in _NUMBERS)):
-        return f"a kernel of {library.name} computes something else on an array of its own"
+        return f"a kernel of {library.name} computes a wrong result on the library's own array"
     return ""
 
 

@@ -1,4 +1,7 @@
-"""Libraries that release late, as by a cache or on a thread. A process finds each of them once, with a plain array, and waits for it no more."""
+"""Libraries that release memory late, for example from a cache or on a thread.
+
+A process measures this once for each library, with a plain array. Later checks do not wait for such a library.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ Event = Callable[[], bool]
 
 
 class Way(Enum):
-    """The exchange by which a library holds memory that it has to release."""
+    """The kind of exchange after which a library must release memory."""
 
     IMPORT = "an import"
     EXPORT = "an exported array"
@@ -34,9 +37,9 @@ _known: WeakKeyDictionary[Adapter, dict[tuple[Way, Protocol, str], bool]] = Weak
 
 
 def is_late(exchange: Exchange, library: Adapter, way: Way) -> bool:
-    """Return whether the library releases a plain array of float32 only after the patience, or by its documented call.
+    """Return whether the library releases a plain float32 array only after the patience or at its documented call.
 
-    ``False`` for a library that releases in time, for one that never does, and for one that refuses the array.
+    Return ``False`` if the library releases it in time, never releases it, or refuses it.
     """
     of_library = _known.setdefault(library, {})
     key = way, exchange.protocol, exchange.device.value
@@ -46,7 +49,7 @@ def is_late(exchange: Exchange, library: Adapter, way: Way) -> bool:
 
 
 def watch(array: Any) -> Event | None:
-    """Return a function that says whether an array is gone; ``None`` for an array that takes no weak reference."""
+    """Return a function that returns whether an array is gone, or ``None`` if the array does not support weak references."""
     try:
         owner = weakref.ref(array)
     except TypeError:
@@ -71,7 +74,7 @@ def _plain(exchange: Exchange, library: Adapter) -> Any:
 
 
 def _taken(exchange: Exchange, giver: Adapter, array: Any, taker: Adapter) -> Any:
-    """Return an import that only the caller holds."""
+    """Return an import to which the caller has the only reference."""
     stand_in = "" if taker.name == REFERENCE else taker.name
     with exchange.step(Doing.IMPORT, Role.CONSUMER, stand_in, is_lent=giver.name == REFERENCE):
         taken = taker.take(giver.offer(array, exchange.protocol), exchange.protocol, exchange.device)
@@ -107,7 +110,7 @@ def _reexport(exchange: Exchange, library: Adapter) -> Event | None:
 
 
 def _released(exchange: Exchange, array: Any) -> Event | None:
-    """Return a function that says whether an import of an array of the reference is released: by its deleter, if there is one."""
+    """Return a function that returns whether an import from the reference is released. For DLPack it checks the deleter."""
     if exchange.protocol is not Protocol.DLPACK:
         return watch(array)
     newest = array.log.exports[-1]

@@ -1,4 +1,4 @@
-"""The layouts that cases use: each is a packed block and the steps that make a view of it."""
+"""Array layouts of test cases: a packed block, and the steps that create a view of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conformance.protocols.strided import Broadcast, Index, Step, Strided, Trans
 
 @dataclass(frozen=True)
 class Layout:
-    """``base`` is the packed block's shape in elements."""
+    """A layout. ``base`` is the shape of the packed block in elements, and ``steps`` create the view."""
 
     name: str
     base: tuple[int, ...]
@@ -18,12 +18,12 @@ class Layout:
 
     @cached_property
     def view(self) -> Strided:
-        """The view in elements, by the suite's own arithmetic."""
+        """Shape, strides and offset of the view in elements, calculated without any library."""
         return reduce(apply, self.steps, packed(self.base))
 
     @property
     def elements(self) -> int:
-        """Elements of the block."""
+        """The number of elements of the block."""
         return packed(self.base).size
 
 
@@ -75,9 +75,9 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 PLAIN = ("c-order", "vector", "cube")
-"""Packed, aligned, with elements, rank 1 to 3: what every consumer of a dtype has to take."""
+"""Packed, aligned and not empty, with rank 1 to 3. A consumer that supports the element type must accept them."""
 OFFSET = ("rows", "misaligned")
-"""Packed, but starting anywhere in a block: aligned to the element and to nothing more (I32)."""
+"""Packed, with an offset in the block, so the address is aligned to the element only (I32)."""
 STRIDED = (
     "fortran", "permuted", "columns", "inner", "stepped", "stepped-permuted", "unit-column", "unit-stepped",
 )  # fmt: skip
@@ -86,13 +86,17 @@ ZERO_STRIDE = ("broadcast-rows", "broadcast-columns")
 EMPTY = ("empty", "empty-rows", "empty-columns", "empty-slice")
 SCALAR = ("scalar", "scalar-view")
 HIGH_RANK = ("rank-8", "rank-16", "rank-32", "rank-33", "rank-64")
-"""Packed; every library has a limit of its own somewhere here."""
+"""Packed arrays of high rank. Each library has its own limit in this range."""
 PADDED = ("columns", "pitched")
-"""Rows with padding behind them: of numbers, and of packed pixels as images have them."""
+"""Rows with padding behind them: a matrix, and an image with packed pixels."""
 UNIT = ("unit-dims", "unit-row", "unit-column", "unit-stepped")
-"""With extents of 1, whose strides mean nothing (I05)."""
+"""Arrays with dimensions of size 1. The strides of these dimensions have no meaning (I05)."""
 
 
 def layout(name: str) -> Layout:
-    """The layout of this name; ``KeyError`` if there is none."""
+    """Return the layout with this name.
+
+    Raises:
+        KeyError: there is no such layout.
+    """
     return LAYOUTS[name]

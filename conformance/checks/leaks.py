@@ -1,4 +1,4 @@
-"""Leaks: memory that stays behind after many exchanges, in contrast to caches that fill and to late releases."""
+"""Search for memory leaks: memory that grows with each of many exchanges, unlike filling caches and late releases."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .exchange import Exchange
 from .offers import happens
 
 LEAST = 16
-"""Bytes that the smallest allocation of a C heap takes."""
+"""Size of the smallest allocation of a C heap, in bytes."""
 LONG_ROUND = 1024
-"""Exchanges of a round that decides."""
+"""Number of exchanges of a long round, which decides."""
 LONG_ROUNDS = 5
-"""So many long rounds have to grow: a cache that is full before the last of them is no leak."""
+"""Number of long rounds that must grow. A cache that is full before the last of them is not a leak."""
 _MISSING = 1
-"""Exchanges of a round that need not show, at least."""
+"""Minimum number of exchanges of a round that may leave no growth."""
 _QUIET = 2
-"""Rounds without growth that show that there is no leak."""
+"""Number of rounds without growth that prove that there is no leak."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """The rounds before the long ones.
+    """The sizes of the rounds before the long rounds.
 
-    ``warm_up``, ``round`` and ``middle`` count the exchanges before the rounds, of a short round and of a middle one. ``rounds`` rounds of each
-    kind have to grow, and ``quiet`` rounds without growth end the search.
+    ``warm_up``, ``round`` and ``middle`` are the numbers of exchanges before the rounds, in a short round and in a middle round. ``rounds``
+    rounds of each kind must grow. ``quiet`` rounds without growth end the search.
     """
 
     warm_up: int
@@ -37,30 +37,33 @@ class Look:
 
 
 THOROUGH = Look(warm_up=32, round=64, middle=128, rounds=3, quiet=2)
-"""For a case of its own."""
+"""The search in a case that looks for leaks only."""
 QUICK = Look(warm_up=2, round=6, middle=64, rounds=3, quiet=1)
-"""For one of many checks."""
+"""The search as one of many repeated checks in a case."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """The memory that each of several rounds of exchanges has left behind, at least."""
+    """The minimum growth of memory over several rounds of exchanges."""
 
     exchanges: int
     heap: int
-    """Bytes of the C heap."""
+    """The growth of the C heap in bytes."""
     blocks: int
-    """Blocks of Python's memory."""
+    """The growth in blocks of Python's allocator."""
 
     @property
     def grows(self) -> bool:
-        """Whether it is as much as the smallest allocation for each exchange, or a block of Python's. A few may miss: others free memory too."""
+        """Whether the growth is at least one smallest allocation, or one block of Python's allocator, for each exchange.
+
+        A few exchanges may be missing, because other code frees memory as well.
+        """
         enough = self.exchanges - max(_MISSING, self.exchanges // 16)
         return self.heap >= enough * LEAST or self.blocks >= enough
 
     @property
     def told(self) -> str:
-        """Return the growth in words."""
+        """The growth in words."""
         enough = 15 * self.exchanges // 16
         per = [f"{self.heap / self.exchanges:.0f} bytes of the C heap"] if self.heap >= enough * LEAST else []
         per += [f"{self.blocks / self.exchanges:.1f} blocks of Python's memory"] if self.blocks >= enough else []
@@ -68,9 +71,9 @@ class Growth:
 
 
 def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth | None:
-    """Return the memory that each of many long rounds leaves behind; ``None`` if some rounds leave nothing.
+    """Return the memory that each long round leaks, or ``None`` if there is no leak.
 
-    The short rounds do not wait for late releases, the middle ones do. The long rounds decide.
+    The short rounds do not wait for late releases. The middle and the long rounds do, and the long rounds decide.
     """
     for _ in range(look.warm_up):
         once()
@@ -86,7 +89,10 @@ def growth(exchange: Exchange, once: Callable[[], object], look: Look) -> Growth
 
 
 def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Growth] | None:
-    """Return ``needed`` rounds that grow; ``None`` once ``allowed`` rounds do not. Another object may be freed in one round."""
+    """Return ``needed`` rounds that grow, or ``None`` after ``allowed`` rounds that do not.
+
+    A round of a real leak may not grow if another object is freed in it.
+    """
     found: list[Growth] = []
     quiet = 0
     while len(found) < needed:
@@ -101,7 +107,7 @@ def _rounds(grown: Callable[[], Growth], needed: int, allowed: int) -> list[Grow
 
 
 def _at_once(once: Callable[[], object], count: int) -> Growth:
-    """Return the growth by these exchanges, without patience."""
+    """Return the growth by these exchanges, without waiting for late releases."""
     before = heap.held()
     for _ in range(count):
         once()
@@ -111,9 +117,9 @@ def _at_once(once: Callable[[], object], count: int) -> Growth:
 def _lasting_rounds(
     exchange: Exchange, once: Callable[[], object], count: int, needed: int, allowed: int
 ) -> list[Growth] | None:
-    """Return rounds that grow even after the patience and after both libraries have emptied their caches.
+    """Return rounds that still grow after the patience, and after both libraries have emptied their caches.
 
-    The patience comes behind all rounds, because a library with a leak uses up all of it. What is released by then has grown in no round.
+    The wait comes once after all rounds, because a leak uses up the whole patience. Memory that is released by then does not count as growth.
     """
 
     def round_() -> Growth:
@@ -131,7 +137,7 @@ def _lasting_rounds(
 
 
 def _make(exchange: Exchange, once: Callable[[], object], count: int) -> None:
-    """Make these exchanges, and have both libraries empty their caches."""
+    """Run the exchanges, and ask both libraries to empty their caches."""
     for _ in range(count):
         once()
     for name in {exchange.case.producer, exchange.case.consumer}:
@@ -139,13 +145,13 @@ def _make(exchange: Exchange, once: Callable[[], object], count: int) -> None:
 
 
 def _since(before: heap.Held, count: int) -> Growth:
-    """Return the growth by so many exchanges."""
+    """Return the growth by ``count`` exchanges since the earlier count."""
     since = heap.held().since(before)
     return Growth(count, since.heap or 0, since.blocks)
 
 
 def _lasting_mean(rounds: list[Growth], count: int) -> Growth:
-    """Return the mean growth of these rounds, less what is released within the patience."""
+    """Return the mean growth of these rounds, without the memory that is released within the patience."""
     behind = heap.held()
     heap_, blocks = sum(each.heap for each in rounds), sum(each.blocks for each in rounds)
     found = Growth(count, 0, 0)

@@ -1,4 +1,4 @@
-"""What was measured of the libraries in an environment, as plain data: cases are planned from this alone."""
+"""Measured properties of the libraries in an environment, as plain data. The plan of cases depends on these data only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from conformance.adapters.special import on
 
 REFERENCE = "reference"
 NOT_TRUSTED = "adapter not to be trusted"
-"""Begins the reason why a library is absent that is there, but cannot be tested."""
+"""Start of the reason for a library that is not tested because its adapter makes a false declaration.
+
+Saved results contain this text, and :func:`is_installed` compares it.
+"""
 INSTALLED = "installed, and"
-"""Start of the reason for a library that is installed but cannot be used."""
+"""Start of the reason for a library that is installed but cannot be used. Saved results contain this text, too."""
 
 
 def is_installed(absent: str) -> bool:
@@ -24,11 +27,11 @@ def is_installed(absent: str) -> bool:
 
 @dataclass(frozen=True)
 class Called:
-    """The names of calls by which a library's users take objects on a device, and of older styles of calling.
+    """The names of the public calls that import an object on a device, and of older styles of calls.
 
-    ``stream`` are the calls with a stream argument, ``queued`` those that do not wait for the device by themselves, and ``dlpack`` those for DLPack alone. ``capsule_styles``, ``own_styles`` and
-    ``array_styles`` are told apart by their argument: a capsule, an array of the library itself, an array of another library.
-    ``derived`` has the one way to derive a class from its arrays, if users do that.
+    ``stream`` are the calls with a stream argument. ``queued`` are the calls that do not wait for the device. ``dlpack`` are the calls for DLPack
+    only. ``capsule_styles``, ``own_styles`` and ``array_styles`` differ in their argument: a capsule, an array of the library itself, or an array
+    of another library. ``derived`` names the way to subclass the library's array class, if users do that.
     """
 
     calls: tuple[str, ...] = ()
@@ -42,7 +45,7 @@ class Called:
 
     @classmethod
     def of(cls, adapter: Adapter, device: Device) -> Called:
-        """What the adapter declares."""
+        """Return the names of the calls that the adapter declares for this device."""
         found, styles = on(adapter.present_calls(), device), on(adapter.styles, device)
         return cls(
             calls=tuple(one.name for one in found),
@@ -56,22 +59,22 @@ class Called:
         )
 
     def to_json(self) -> dict[str, list[str]]:
-        """Plain data."""
+        """Return plain data."""
         return {name: list(names) for name, names in vars(self).items()}
 
     @classmethod
     def from_json(cls, data: dict[str, list[str]]) -> Called:
-        """The reverse of :meth:`to_json`; results of older runs have none."""
+        """Return the calls for the data of :meth:`to_json`. Results of older runs have none."""
         return cls(**{name: tuple(names) for name, names in data.items()})
 
 
 @dataclass(frozen=True)
 class Side:
-    """One library on one device. The ``missing`` ones come with the reason.
+    """The capabilities of one library on one device. Missing element types and layouts are listed with the reasons.
 
-    ``narrow``, ``foreign`` and ``states`` name what its adapter declares besides plain arrays; ``simple_states`` are the states of an array
-    that exists by itself. ``called`` names the calls that its users know. ``changes`` and ``donations`` name the calls that it declares for
-    what becomes of an array's memory.
+    ``narrow``, ``foreign`` and ``states`` name the special arrays that the adapter declares. ``simple_states`` are the states of an array that
+    exists without a context. ``called`` names the public calls. ``changes`` and ``donations`` name the declared calls after which an array may
+    lose its memory.
     """
 
     dtypes: tuple[str, ...]
@@ -91,7 +94,7 @@ class Side:
     counted_states: tuple[str, ...] = ()
 
     def with_special(self, adapter: Adapter, device: Device) -> Side:
-        """The same, with the arrays that the adapter declares besides plain ones."""
+        """Return a copy with the special arrays and calls that the adapter declares."""
         states = on(adapter.states, device)
         return replace(
             self, narrow=adapter.narrow_dtypes, foreign=tuple(one.name for one in on(adapter.foreign, device)),
@@ -105,15 +108,15 @@ class Side:
 
 
 _SPECIAL = ("narrow", "foreign", "states", "simple_states", "changes", "donations", "made", "counted_states")
-"""Keys that the results of older runs lack."""
+"""Keys that are missing in the results of older runs."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """One library: ``absent`` says why it cannot be used at all, ``unusable`` why not on a device that its adapter supports.
+    """One library. ``absent`` is the reason why it cannot be used at all, and ``unusable`` the reasons for single devices.
 
-    A library that is not installed is absent, and has no unusable device. ``untrusted`` says which declaration of its
-    adapter is false; such a library is also absent.
+    A library that is not installed is absent, and has no unusable device. ``untrusted`` names the false declaration of its adapter. Such a
+    library is also absent.
     """
 
     name: str
@@ -128,15 +131,15 @@ class Library:
 
     @classmethod
     def not_trusted(cls, name: str, versions: dict[str, str], fact: str) -> Library:
-        """One that cannot be tested: its adapter would accuse it of what it does not do."""
+        """Return a library that cannot be tested: its adapter's false declaration would cause false accusations."""
         return cls(name, versions, absent=f"{NOT_TRUSTED}: {fact}", untrusted=fact)
 
     def has(self, trait: Trait) -> bool:
-        """Whether the library has this trait."""
+        """Return whether the library has this trait."""
         return trait in self.traits
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "name": self.name,
             "versions": self.versions,
@@ -162,7 +165,7 @@ class Library:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Library:
-        """The reverse of :meth:`to_json`."""
+        """Return the library for the data of :meth:`to_json`."""
         return cls(
             name=data["name"],
             versions=data["versions"],
@@ -189,7 +192,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Pair:
-    """One exchange that can be tried: who gives, who takes, by which protocol, where."""
+    """One possible exchange: producer, consumer, protocol and device."""
 
     producer: Library
     consumer: Library
@@ -198,57 +201,57 @@ class Pair:
 
     @property
     def with_reference(self) -> bool:
-        """Whether one side is the reference: these pairs show what each library does by itself."""
+        """Whether one side is the reference. Such a pair shows the behaviour of a single library."""
         return REFERENCE in (self.producer.name, self.consumer.name)
 
     @property
     def source(self) -> Side:
-        """The producer's side."""
+        """The producer's capabilities on the device."""
         return self.producer.sides[self.device]
 
     @property
     def target(self) -> Side:
-        """The consumer's side."""
+        """The consumer's capabilities on the device."""
         return self.consumer.sides[self.device]
 
 
 def shows_one_library(pair: Pair) -> bool:
-    """Whether a pair shows what one library does by itself: the quick tier of what is tried with every pair."""
+    """Return whether one side is the reference. The quick tier of many invariants contains only these pairs."""
     return pair.with_reference
 
 
 def streaming(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Of these, the pairs of libraries that both have streams."""
+    """Return the pairs whose libraries both have streams."""
     return (p for p in pairs if p.producer.has(Trait.STREAMS) and p.consumer.has(Trait.STREAMS))
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The libraries that can be used here, in a fixed order. ``gpus`` is how many GPUs the driver shows."""
+    """The libraries of an environment in a fixed order, and the number of GPUs that the driver reports."""
 
     libraries: tuple[Library, ...]
     gpus: int = 1
 
     @property
     def present(self) -> tuple[Library, ...]:
-        """Those that work on at least one device."""
+        """The libraries that work on at least one device."""
         return tuple(lib for lib in self.libraries if lib.absent is None and lib.sides)
 
     @property
     def untrusted(self) -> tuple[Library, ...]:
-        """Those that are there and cannot be tested, because their adapters are not to be trusted."""
+        """The installed libraries that cannot be tested, because their adapters make false declarations."""
         return tuple(lib for lib in self.libraries if lib.untrusted is not None)
 
     def get(self, name: str) -> Library | None:
-        """The present library of this name."""
+        """Return the present library with this name, or ``None``."""
         return next((lib for lib in self.present if lib.name == name), None)
 
     def devices(self) -> tuple[Device, ...]:
-        """Devices on which anything can be tried."""
+        """Return the devices on which at least one library works."""
         return tuple(d for d in Device if any(d in lib.sides for lib in self.present))
 
     def pairs(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
-        """Every producer with every consumer, over these protocols (all, if none is named)."""
+        """Yield every producer with every consumer, for these protocols (by default all)."""
         for device in self.devices():
             if device not in on:
                 continue
@@ -260,15 +263,15 @@ class Environment:
                             yield pair
 
     def exports(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
-        """Every producer with the reference: what it says is decoded field by field."""
+        """Return every producer with the reference as the consumer. The reference decodes each field of an export."""
         return (p for p in self.pairs(*protocols, on=on) if p.consumer.name == REFERENCE)
 
     def imports(self, *protocols: Protocol, on: tuple[Device, ...] = tuple(Device)) -> Iterator[Pair]:
-        """The reference with every consumer: what it is given is made to measure."""
+        """Return every consumer with the reference as the producer. The reference exports crafted arrays."""
         return (p for p in self.pairs(*protocols, on=on) if p.producer.name == REFERENCE)
 
     def dictionaries(self) -> Iterator[Pair]:
-        """The reference with every consumer that reads ``__cuda_array_interface__`` by a call of its own."""
+        """Return the reference with every consumer that imports ``__cuda_array_interface__`` by a call of its own."""
         return (p for p in self.imports(Protocol.CAI) if not p.consumer.has(Trait.POINTER_ONLY))
 
 

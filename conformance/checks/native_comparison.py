@@ -1,4 +1,4 @@
-"""What an object gives that is handed over as it is, held against what the protocols give for the same array."""
+"""Comparison of the import of an array object with the imports of the same array through the protocols."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AS_IT_IS = "handed over as it is"
 def judge_array(
     exchange: Exchange, source: Source, call: UserCall, native: Got, others: Mapping[Protocol, Got]
 ) -> None:
-    """A plain array: the result is that of a protocol, or a copy where the call may make one, or a clean refusal."""
+    """Fail unless the result for a plain array is that of a protocol, a correct copy if the call may copy, or a clean refusal."""
     exchange.special(f"{exchange.given or 'an array'} {_AS_IT_IS}")
     taken = {protocol: other for protocol, other in others.items() if other.view is not None}
     if native.error is not None:
@@ -39,15 +39,22 @@ def judge_array(
     if memory.covers(native.view):
         _expect_description(exchange, call, native.view, taken.values(), source)
     elif not call.may_copy and any(other.view and memory.covers(other.view) for other in taken.values()):
-        _accuse(exchange, Code.NOT_SHARED, "copies what it shares by a protocol", _shown(taken.values()), native)
+        _accuse(
+            exchange,
+            Code.NOT_SHARED,
+            "copies an array that it shares through a protocol",
+            _shown(taken.values()),
+            native,
+        )
 
 
 def _judge_refusal(
     exchange: Exchange, array: Any, call: UserCall, error: Exception, others: Mapping[Protocol, Got]
 ) -> None:  # fmt: skip
-    """A refusal is one that a protocol ends in, too, or is clean. An exception of the producer's own attributes is not the consumer's.
+    """Fail if a refusal is not clean, and no protocol ends in the same refusal.
 
-    Where the two have no protocol in common, any refusal is right.
+    An exception of the producer's own attributes does not count against the consumer. If both libraries have no protocol in common, any refusal
+    is correct.
     """
     taken = {protocol: other for protocol, other in others.items() if other.view is not None}
     if not others:
@@ -60,7 +67,7 @@ def _judge_refusal(
         _accuse(
             exchange,
             Code.DEFECT_EXCEPTION,
-            "refuses with an exception that means a defect",
+            "refuses with an exception that indicates a defect",
             "the result of a protocol",
             brief(error),
         )
@@ -68,7 +75,7 @@ def _judge_refusal(
         _accuse(
             exchange,
             Code.NATIVE_REFUSED,
-            "refuses an object that it takes by the same protocol",
+            "refuses an object that it accepts through the same protocol",
             _shown(taken.values()),
             brief(error),
         )
@@ -76,7 +83,7 @@ def _judge_refusal(
 
 
 def _is_same(native: Got, other: Got, memory: Memory) -> bool:
-    """Whether both are refusals, or the same array. Two copies lie in different memory."""
+    """Return whether both results are refusals, or describe the same array. The addresses of two copies may differ."""
     if native.view is None or other.view is None:
         return native.view is other.view
     both = memory.covers(native.view), memory.covers(other.view)
@@ -86,32 +93,32 @@ def _is_same(native: Got, other: Got, memory: Memory) -> bool:
 
 
 def _differing(native: View, other: View, *, is_shared: bool) -> tuple[Code, str, Any, Any] | None:
-    """The first respect in which two descriptions differ: code, words, what was wanted, what was seen.
+    """Return the first difference of two descriptions: code, words, expected and actual value.
 
-    An import that says nothing of a respect differs in none. One that is read-only where the other is not is on the safe side.
+    A property that an import does not report does not differ. An import that is read-only, unlike the other, is correct as well.
     """
     if native.shape != other.shape:
-        return Code.SHAPE_CHANGED, "another shape", other.shape, native.shape
+        return Code.SHAPE_CHANGED, "a different shape", other.shape, native.shape
     if native.dtype != other.dtype:
-        return Code.DTYPE_CHANGED, "another element type", other.dtype, native.dtype
+        return Code.DTYPE_CHANGED, "a different element type", other.dtype, native.dtype
     if None not in (native.device, other.device) and native.device != other.device:
-        return Code.WRONG_DEVICE, "another device", other.device, native.device
+        return Code.WRONG_DEVICE, "a different device", other.device, native.device
     if not is_shared or 0 in native.shape:
         return None
     if native.address != other.address:
-        return Code.WRONG_ADDRESS, "another address", f"{other.address:#x}", f"{native.address:#x}"
+        return Code.WRONG_ADDRESS, "a different address", f"{other.address:#x}", f"{native.address:#x}"
     if not same_strides(native.shape, native.strides, other.strides):
-        return Code.STRIDES_CHANGED, "other strides", f"{other.strides} bytes", f"{native.strides} bytes"
+        return Code.STRIDES_CHANGED, "different strides", f"{other.strides} bytes", f"{native.strides} bytes"
     if other.readonly and native.readonly is False:
-        return Code.READONLY_LOST, "a writable array", "a read-only array", "a writable array"
+        return Code.READONLY_LOST, "a writable flag", "a read-only array", "a writable array"
     return None
 
 
 def _expect_values(exchange: Exchange, source: Source, native: Got) -> None:
-    """The elements are the producer's."""
+    """Fail if the elements differ from the producer's."""
     if native.values != source.values:
         _accuse(
-            exchange, Code.VALUES_CHANGED, "reads other elements than the producer's", show(source.values, source.dtype),
+            exchange, Code.VALUES_CHANGED, "reads elements that differ from the producer's", show(source.values, source.dtype),
             show(native.values, source.dtype),
         )  # fmt: skip
 
@@ -119,14 +126,17 @@ def _expect_values(exchange: Exchange, source: Source, native: Got) -> None:
 def _expect_description(
     exchange: Exchange, call: UserCall, native: View, others: Iterable[Got], source: Source
 ) -> None:
-    """What shares the memory describes it as the protocol does. Where no protocol takes the array, its own description counts."""
+    """Fail if an import that shares the memory describes it differently than a protocol's import.
+
+    If no protocol's import succeeds, the true description of the array counts.
+    """
     known = [other.view for other in others if other.view is not None]
     truth = View(source.address, source.view.shape, source.strides, source.dtype.name, None)
     for other in known or [truth]:
         differs = _differing(native, other, is_shared=True)
         if differs is not None:
             code, words, expected, seen = differs
-            reason = f"describes the object as {words} than by the protocol"
+            reason = f"reports {words} than the import through the protocol"
             if call.flattens:
                 exchange.notes["gives"] = Gives.VECTOR.value
                 _observe(exchange, code, f"{reason}, as documented for a buffer", expected, seen)
@@ -136,10 +146,10 @@ def _expect_description(
 def judge_state(
     exchange: Exchange, state: State, native: Got, again: Got, others: Mapping[Protocol, Got], elements: bytes | None
 ) -> None:  # fmt: skip
-    """An array that is more than its memory: what the protocols refuse is refused, or resolved in memory of the consumer's own.
+    """Check the result for an array in a special state: the consumer must refuse it as the protocols do, or resolve it in a copy.
 
-    ``again`` is a second result of the same call: a copy has an address of its own. Wrong elements that a protocol gives as well are the
-    producer's mistake, and the same one.
+    ``again`` is a second result of the same call. Two copies have different addresses. If a protocol gives the same wrong elements, the producer
+    is at fault.
     """
     if native.view is None:
         assert native.error is not None
@@ -151,29 +161,31 @@ def judge_state(
     if elements is not None and native.values == elements:
         is_shared = again.view is not None and again.view.address == native.view.address
         if not taken and is_shared:
-            _accept(exchange, state, Code.NOT_REFUSED, "which the protocols refuse", others, native)
+            _accept(exchange, state, Code.NOT_REFUSED, "although the protocols refuse it", others, native)
         return
     answer = Answer(address=native.view.address, size=prod(native.view.shape), data=native.values)
     alike = next((p for p, other in others.items() if other.view is not None and other.values == native.values), None)
     if alike is not None:
-        exchange.notes["same"] = f"{alike.value} gives the same elements, so the producer is at fault"
+        exchange.notes["same"] = f"the import through {alike.value} has the same elements, so the producer is at fault"
         judge(exchange, answer, elements, "DLP-59" if alike is Protocol.DLPACK else "CAI-05", accused=Side.PRODUCER)
         return
     if any(elements is None or other.values != elements for other in taken):
-        exchange.notes["same"] = "a protocol gives wrong elements as well, which the family `state` tells"
+        exchange.notes["same"] = (
+            "an import through a protocol has wrong elements as well; the family `state` reports this"
+        )
         return
     code, _, reason = mistake(state, answer, elements)
     _accept(exchange, state, code, reason, others, native)
 
 
 def _expect_class(exchange: Exchange, state: State, error: Exception, others: Mapping[Protocol, Got]) -> None:
-    """A call for DLPack refuses an object with ``BufferError`` where it does so behind the protocol."""
+    """Fail if a call for DLPack does not raise ``BufferError`` although it does for the same array through the protocol."""
     behind = others.get(Protocol.DLPACK)
     is_for_dlpack = call_of(exchange).protocol is Protocol.DLPACK
     if is_for_dlpack and behind and isinstance(behind.error, BufferError) and not isinstance(error, BufferError):
         fail(
             Code.WRONG_EXCEPTION, "NAT-02", role=Role.CONSUMER, level=at_most(state),
-            reason=f"the consumer refuses {exchange.given}, handed over as it is, with another kind of exception than behind the protocol",
+            reason=f"the consumer refuses {exchange.given}, passed as an object, with another exception than through the protocol",
             expected=brief(behind.error), seen=brief(error), given=REFUSED_STATE, accused=Side.CONSUMER,
         )  # fmt: skip
 
@@ -181,11 +193,11 @@ def _expect_class(exchange: Exchange, state: State, error: Exception, others: Ma
 def _accept(
     exchange: Exchange, state: State, code: Code, reason: str, others: Mapping[Protocol, Got], native: Got
 ) -> NoReturn:  # fmt: skip
-    """Fail for an object that is taken past the protocols, at most as a deviation."""
+    """Fail because the consumer accepts an object without a protocol. The clause is inferred, so this is at most a deviation."""
     fail(
         code, "NAT-02", role=Role.CONSUMER, level=at_most(state),
-        reason=f"the consumer takes {exchange.given}, handed over as it is, {reason}",
-        expected=f"as by the protocols: {_shown(others.values())}",
+        reason=f"the consumer accepts {exchange.given}, passed as an object, {reason}",
+        expected=f"as through the protocols: {_shown(others.values())}",
         seen=f"{native}{f': {in_values(native.values)}' if native.values else ''}", accused=Side.CONSUMER,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""An object handed over as it is, by a public call of the consumer, and the same array behind one protocol: what either gives."""
+"""Import of an array object by a public call of the consumer, and imports of the same array through single protocols."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .steps import Doing
 
 
 class Gives(str, Enum):
-    """What comes of handing an object over. Tables of calls are made of these words."""
+    """The result of a call with an array object. The table of calls uses these words."""
 
     SHARES = "shares"
     COPIES = "copies"
     VECTOR = "shares a vector"
-    """The memory, as a vector of the default element type: what a call is documented to make of a buffer."""
+    """The import shares the memory as a 1-d array of the default element type, as the call documents for buffers."""
     BY_HOST = "through the host"
     REFUSES = "refuses"
     WRONG = "broken"
@@ -34,19 +34,19 @@ class Gives(str, Enum):
 
 @dataclass(frozen=True)
 class Memory:
-    """The bytes that an array lies in: the first one, and one past the last."""
+    """The memory of an array: the address of its first byte, and one past its last."""
 
     start: int
     end: int
 
     def covers(self, view: View) -> bool:
-        """Whether an array begins in this memory; one without elements does not say."""
+        """Return whether an array begins in this memory. An array without elements always counts."""
         return 0 in view.shape or self.start <= view.address < self.end
 
 
 @dataclass(frozen=True)
 class Got:
-    """What a call gave: an exception, or how the consumer describes and reads what it took. ``asked`` are the methods that were called."""
+    """The result of a call: an exception, or the import's description and elements. ``asked`` are the producer's methods that were called."""
 
     error: Exception | None = None
     view: View | None = None
@@ -63,13 +63,16 @@ class Got:
 
 
 PROBED = ("__dlpack__", "__cuda_array_interface__", "__array_interface__", "__array__", "__buffer__")
-"""Methods and properties by which an object can be taken, as far as they are written in Python."""
+"""Methods and properties by which a consumer can import an object. Only those that are written in Python can be observed."""
 _WRAPPERS = str(Path(sys.modules[Unsupported.__module__].__file__ or ""))
 
 
 @contextmanager
 def listening(heard: list[str]) -> Iterator[None]:
-    """Note which of :data:`PROBED` run as Python code inside; one that is compiled is not seen, and a wrapper of ours does not count."""
+    """Record the names in :data:`PROBED` that run as Python code inside the context.
+
+    Compiled methods cannot be observed, and wrappers of the suite do not count.
+    """
     before = sys.getprofile()
 
     def note(frame: Any, event: str, argument: Any) -> None:
@@ -85,12 +88,16 @@ def listening(heard: list[str]) -> Iterator[None]:
 
 
 def call_of(exchange: Exchange) -> UserCall:
-    """The consumer's call that the case is about."""
+    """Return the consumer's call that the case tests."""
     return named(exchange.consumer.calls, exchange.option("call"))
 
 
 def native(exchange: Exchange, array: Any, call: UserCall | None = None) -> Any:
-    """The object that users hand to this call, or to any; a library that has none here refuses the case."""
+    """Return the object that users pass to this call, or to any call.
+
+    Raises:
+        Refused: the producer has no such object here.
+    """
     protocol = exchange.protocol if call is None else call.protocol or exchange.protocol
     try:
         return exchange.producer.native(array, protocol)
@@ -99,14 +106,14 @@ def native(exchange: Exchange, array: Any, call: UserCall | None = None) -> Any:
 
 
 def got(exchange: Exchange, take: Callable[[], Any]) -> Got:
-    """What comes of a call. What it took is described and read at once, because a state may end with its context."""
+    """Run an import, and return its result. The import is described and read at once, because a state may end with its context."""
     heard: list[str] = []
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER), listening(heard):
             taken = take()
         view = exchange.consumer.describe(taken)
         if view.dtype == "object":
-            return Got(TypeError("the object becomes an element of an array of objects"), asked=tuple(heard))
+            return Got(TypeError("the call returns an array of Python objects"), asked=tuple(heard))
         has_memory = bool(view.address) or 0 in view.shape
         return Got(None, view, exchange.consumer.read(taken) if has_memory else b"", tuple(heard), taken)
     except Exception as error:
@@ -115,19 +122,19 @@ def got(exchange: Exchange, take: Callable[[], Any]) -> Got:
 
 
 def natively(exchange: Exchange, array: Any, call: UserCall | None = None) -> Got:
-    """What the case's call, or another one, gives for the object itself."""
+    """Return the result of the case's call, or of another one, for the object itself."""
     call = call or call_of(exchange)
     thing = native(exchange, array, call)
     return got(exchange, lambda: call.take(exchange.consumer, thing, exchange.device))
 
 
 def by_protocols(exchange: Exchange, array: Any) -> dict[Protocol, Got]:
-    """What the consumer's usual import gives for the same array behind each protocol that both have, in the order of the protocols."""
+    """Return the results of the consumer's usual import of the array through each protocol that both libraries support."""
     return {protocol: _behind(exchange, array, protocol) for protocol in shared_protocols(exchange)}
 
 
 def shared_protocols(exchange: Exchange) -> tuple[Protocol, ...]:
-    """The protocols that producer and consumer have in common here."""
+    """Return the protocols that producer and consumer have in common on this device."""
     exports, _ = exchange.producer.protocols(exchange.device)
     _, imports = exchange.consumer.protocols(exchange.device)
     return tuple(protocol for protocol in Protocol if protocol in exports and protocol in imports)
@@ -141,7 +148,7 @@ def _behind(exchange: Exchange, array: Any, protocol: Protocol) -> Got:
 
 
 def raised_by_the_producer(exchange: Exchange, array: Any) -> tuple[type[BaseException], ...]:
-    """The kinds of exceptions by which the producer itself refuses to show the array by the protocols that both have."""
+    """Return the classes of the exceptions by which the producer refuses to export the array through the common protocols."""
     found = []
     for protocol in shared_protocols(exchange):
         offer = exchange.producer.offer(array, protocol)
@@ -152,12 +159,12 @@ def raised_by_the_producer(exchange: Exchange, array: Any) -> tuple[type[BaseExc
 
 
 def memory_of(source: Source) -> Memory:
-    """The memory of a producer's array."""
+    """Return the memory of a producer's array."""
     return Memory(source.start - source.before, max(source.start + len(source.block), source.address + 1))
 
 
 def gives(result: Got, memory: Memory, device: Device) -> Gives:
-    """What came of a call, in the words of the table."""
+    """Return the result of a call as an entry of the table of calls."""
     if result.view is None:
         return Gives.REFUSES
     if memory.covers(result.view):
@@ -168,24 +175,26 @@ def gives(result: Got, memory: Memory, device: Device) -> Gives:
 
 
 def way(result: Got, others: dict[Protocol, Got]) -> str:
-    """By which way an object was taken, as far as it can be seen.
+    """Return the way in which the consumer imported an object, as far as it can be observed.
 
-    A producer whose methods are Python code shows them behind a protocol. Where none of them is called for the object itself, the
-    consumer has read its type or a table of that type.
+    If the producer's methods are Python code, their calls are observed for an import through a protocol. If none is observed for the object
+    itself, the consumer has read its type, a C exchange table or its buffer.
     """
     if result.asked:
         return "by " + ", ".join(f"`{name}`" for name in result.asked)
     is_visible = any(other.asked for other in others.values())
-    return "by its type, a table or a buffer" if is_visible and result.view is not None else "way not seen"
+    return (
+        "by its type, a C exchange table or a buffer" if is_visible and result.view is not None else "way not observed"
+    )
 
 
 _LOOKED = (DLPACK, "__dlpack_device__", CAI, ARRAY_INTERFACE, "__array_struct__", ARRAY, "__cuda_stream__", BUFFER)
 _ALLOWED = (TypeError, BufferError, ValueError)
-"""How :class:`memoryview` is told that there is no buffer, or none of such elements."""
+"""Exceptions by which an object tells :class:`memoryview` that it has no buffer, or none for its element type."""
 
 
 def raised_by_looks(thing: Any) -> dict[str, str]:
-    """The looks for a protocol that raise something else than that there is none, with the exceptions in words."""
+    """Return the protocol lookups that raise another exception than one for a missing protocol, with these exceptions."""
     return {name: told for name in _LOOKED if (told := _raised(thing, name))}
 
 

@@ -1,4 +1,4 @@
-"""How a check ends: silently for a pass, else by one of these exceptions."""
+"""Outcomes of cases, and the exceptions that end a check. A check that returns has passed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .codes import Code
 
 
 class Outcome(str, Enum):
-    """What happened in a case, raw. Judging it (waivers, baseline) comes later and elsewhere."""
+    """The raw outcome of a case. Waivers and baselines are applied after the run."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -25,43 +25,43 @@ class Outcome(str, Enum):
 
     @property
     def meaning(self) -> str:
-        """One line for a legend."""
+        """The meaning in one line, for a legend."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
-    Outcome.PASS: "the invariant was seen to hold",
-    Outcome.FAIL: "the invariant was seen to be broken",
-    Outcome.REFUSED: "the exchange was refused with a clean exception where the protocol allows refusing",
-    Outcome.CRASH: "the process died",
-    Outcome.HANG: "the deadline was reached",
-    Outcome.POISONED: "the CUDA context was unusable afterwards",
+    Outcome.PASS: "the check ran, and the invariant holds",
+    Outcome.FAIL: "the check ran, and the invariant is broken",
+    Outcome.REFUSED: "a library refused the exchange with a clean exception, as the protocol allows",
+    Outcome.CRASH: "the process crashed",
+    Outcome.HANG: "the case exceeded its timeout",
+    Outcome.POISONED: "the case corrupted the CUDA context (sticky error)",
     Outcome.INCONCLUSIVE: "the check could not decide",
-    Outcome.SKIPPED: "not run, by somebody's decision",
-    Outcome.LOST: "planned, but nothing was reported",
+    Outcome.SKIPPED: "the case was skipped deliberately",
+    Outcome.LOST: "the case was planned, but reported no result",
 }
 
 
 class Side(str, Enum):
-    """Who is accused of a failure."""
+    """The side that is accused of a failure."""
 
     PRODUCER = "producer"
     CONSUMER = "consumer"
     BETWEEN = "between"
-    """The library between the two, in a chain of three."""
+    """The library in the middle of a chain of three."""
     BOTH = "both"
     NEITHER = "neither"
-    """No library: each side does its part, or no clause demands anything. The contract leaves a gap."""
+    """No library: each side does what the contract demands, or no clause applies."""
     UNKNOWN = "not known"
     """The evidence does not decide."""
 
 
 class Failure(Exception):
-    """The invariant is broken. ``expected`` and ``seen`` are ready to be read by a person.
+    """The invariant is broken. ``expected`` and ``seen`` are texts for the reader of a report.
 
-    ``clause`` is the one that was broken, held against the side ``role``. ``given`` says what is special about the input, if anything.
-    ``accused`` is set where the check itself has proven which side is at fault; else each side is tried with the reference later.
-    ``library`` names who is accused, where that is not the library on that side of the case.
+    ``clause`` is the broken clause, and ``role`` is the side that it binds. ``given`` is the special property of the input, if there is one.
+    ``accused`` is set if the check has proven which side is at fault. Otherwise each side is later tried with the reference. ``library`` names
+    the accused library if it is not the library on that side of the case.
     """
 
     def __init__(
@@ -82,21 +82,23 @@ class Failure(Exception):
 
 
 class Refused(Exception):
-    """A clean refusal that the protocol allows. The text says who refused, and how."""
+    """A clean refusal that the protocol allows. The text names the library that refused, and the exception."""
 
 
 class Inconclusive(Exception):
-    """The check could not decide; the text says why."""
+    """The check could not decide. The text gives the reason."""
 
 
 def fail(
     code: Code, cited: str, *, role: Role, reason: str, expected: object, seen: object, level: Level | None = None,
     given: str | None = None, accused: Side | None = None, library: str = "",
 ) -> NoReturn:  # fmt: skip
-    """Report a broken invariant: the clause ``cited`` is held against the side ``role``.
+    """Raise :class:`Failure` because the side ``role`` breaks the clause ``cited``.
 
-    ``level`` can only lower what the clause demands of that side. Raises :class:`~conformance.protocols.clauses.NotBound` for a clause
-    that binds only the other side. The rest is as in :class:`Failure`.
+    ``level`` can only lower the level of the clause. The other parameters are those of :class:`Failure`.
+
+    Raises:
+        NotBound: the clause does not bind this side.
     """
     demanded = clause(cited).level(role)
     lowered = demanded if level is None else demanded.at_most(level)
@@ -106,4 +108,4 @@ def fail(
 
 
 ACCUSED = {Role.PRODUCER: Side.PRODUCER, Role.CONSUMER: Side.CONSUMER}
-"""The side of a role, where a check has proven who is at fault."""
+"""The accused side for each role, for checks that have proven which side is at fault."""

@@ -1,4 +1,4 @@
-"""Element values that no layout or type mistake can hide behind: all different, and bit for bit."""
+"""Element values that reveal every mistake of layout or type: neighbouring elements differ, and checks compare every bit."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ _BITS = "1101000110010111"
 
 _FEW = 100
 _PERIOD = 1021
-"""A pattern begins again after so many elements. The number is prime, so no wrong stride or extent leads to the same elements."""
+"""Number of elements after which a pattern repeats. It is prime, so a wrong stride or shape does not read equal elements."""
 
 
 def pattern(dtype: DType, count: int, seed: int = 0) -> bytes:
-    """``count`` elements: first the type's special values, then values that repeat nowhere near.
+    """Return ``count`` elements: first the special values of the type, then distinct values.
 
-    Signalling NaNs are left out (a copy through a floating-point register may quiet them). ``seed`` makes
-    another pattern of the same kind.
+    Signalling NaNs are left out, because a copy through a floating-point register may quiet them. Another ``seed`` gives another pattern.
     """
     if count <= _FEW:
         return _short(dtype, count, seed)
@@ -47,16 +46,17 @@ def _period(dtype: DType, seed: int) -> bytes:
 
 
 def raw(dtype: DType, count: int) -> bytes:
-    """``count`` elements that arithmetic would change: signalling NaNs, and bytes of a bool other than 0 and 1.
+    """Return ``count`` elements that arithmetic changes: signalling NaNs, or bool bytes other than 0 and 1.
 
-    Raises ``ValueError`` for a type whose every bit counts.
+    Raises:
+        ValueError: arithmetic preserves every bit of the type.
     """
     if dtype.code is DLCode.BOOL:
         return (bytes(range(2, 256)) * (count // 254 + 1))[:count]
     half = dtype.bits // 2 if dtype.code is DLCode.COMPLEX else dtype.bits
     exponent = _BFLOAT_INFINITY if dtype.code is DLCode.BFLOAT else _INFINITIES.get(half)
     if exponent is None or dtype.code not in (DLCode.FLOAT, DLCode.COMPLEX, DLCode.BFLOAT):
-        raise ValueError(f"every bit of {dtype.name} counts")
+        raise ValueError(f"arithmetic preserves every bit of {dtype.name}")
     period = b"".join(_word(exponent | 1 + index, half) for index in range(31))
     nbytes = count * dtype.itemsize
     return (period * (nbytes // len(period) + 1))[:nbytes]
@@ -64,7 +64,7 @@ def raw(dtype: DType, count: int) -> bytes:
 
 _INFINITIES = {16: 0x7C00, 32: 0x7F800000, 64: 0x7FF0000000000000}
 _BFLOAT_INFINITY = 0x7F80
-"""With low bits of the mantissa set, and the highest not, they are signalling NaNs."""
+"""Bit patterns of infinity. With a low bit of the mantissa set and its highest bit clear, they become signalling NaNs."""
 
 
 def _element(dtype: DType, index: int, seed: int) -> bytes:
@@ -84,7 +84,7 @@ def _element(dtype: DType, index: int, seed: int) -> bytes:
 
 
 def _float(bits: int, index: int, seed: int) -> bytes:
-    """A special value, else a normal number between 1 and 2 in magnitude with a mantissa of its own."""
+    """Return a special value, or a normal number with a magnitude between 1 and 2 and a distinct mantissa."""
     exponent = {16: 0x3C00, 32: 0x3F800000, 64: 0x3FF0000000000000}[bits]
     mantissa = {16: 10, 32: 23, 64: 52}[bits]
     sign = (index & 1) << (bits - 1)
@@ -97,7 +97,7 @@ def _special(values: tuple[int, ...], index: int, seed: int, otherwise: int) -> 
 
 
 def _mixed(index: int, seed: int, bits: int) -> int:
-    """The top ``bits`` bits of a multiplicative hash: neighbours differ, small counts never collide for 8 bits up."""
+    """Return the top ``bits`` bits of a multiplicative hash. Neighbours differ, and small counts do not collide with 8 bits or more."""
     return ((index + 1 + 1000 * seed) * _GOLDEN & 0xFFFFFFFFFFFFFFFF) >> (64 - bits)
 
 
@@ -108,12 +108,12 @@ def _word(value: int, bits: int) -> bytes:
 
 
 def first_elements(kind: DType) -> bytes:
-    """The first eight bit patterns of a type narrower than a byte in ascending order, packed from the low bits up (DLP-11)."""
+    """Return the first eight bit patterns of a type below 8 bits in ascending order, packed from the low bits up (DLP-11)."""
     whole = sum(code << code * kind.bits for code in range(8))
     return whole.to_bytes(kind.bits, "little")
 
 
 def unpacked(block: bytes, bits: int) -> bytes:
-    """One element in the low bits of each byte, from elements packed from the low bits up."""
+    """Return elements that are packed from the low bits up as one byte each, with the element in the low bits."""
     whole = int.from_bytes(block, "little")
     return bytes((whole >> i) & ((1 << bits) - 1) for i in range(0, 8 * len(block), bits))

@@ -1,4 +1,4 @@
-"""Points of the family ``combination``: the factors of an exchange, their levels, the permitted pairs, and the array of a point."""
+"""Points of the family ``combination``: factors of an exchange, their levels, the permitted pairs of levels, and the array of a point."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LAYOUTS = ("packed", "transposed", "padded", "stepped", "reversed", "broadcast")
 RANKS = ("rank-2", "rank-0", "rank-1", "rank-3", "rank-4", "rank-5", "rank-6", "rank-7")
 SIZES = ("few", "one", "empty", "long", "page", "large", "huge")
 OFFSETS = ("offset-0", "offset-1", "offset-3", "offset-far")
-"""In elements; in rows where the elements of a view with several dimensions lie without gaps. See :data:`FAR_OFFSETS`."""
+"""Offset of the view in elements, or in rows for a packed view with several dimensions. See :data:`FAR_OFFSETS`."""
 ACCESS = ("writable", "readonly")
 CONTENTS = ("pattern", "zeros", "raw")
-"""``raw`` has bits that arithmetic need not keep: signalling NaNs, and bytes of a bool other than 0 and 1."""
+"""``raw`` elements have bits that arithmetic can change: signalling NaNs, and bool bytes other than 0 and 1."""
 FORMS = {
     Protocol.DLPACK: ("newest", "version-1.0", "legacy"),
     Protocol.CAI: ("dictionary-3", "dictionary-2", "strides-told", "dictionary-2-strides-told"),
@@ -34,36 +34,36 @@ SPLIT = ("byte-offset", "version-1.0-byte-offset", "legacy-byte-offset")
 """Capsules whose data pointer lies before element 0 (DLP-17)."""
 LEGACY = ("legacy", "legacy-no-strides", "legacy-byte-offset")
 BYTE_OFFSET = 64
-"""Bytes between the two."""
+"""Number of bytes between the data pointer and element 0 for these levels."""
 ASKED = ("version-1.1", "version-1.2", "version-1.9")
-"""Versions that only a consumer can name: it gets the newest version of the producer with the same major number."""
+"""Versions that only a consumer can request. It receives the producer's newest version with the same major number."""
 PATHS = ("own", "view", "reexport", "copy", "shared", "after-refusal")
 COUNTS = ("first", "second", "again", "hundredth")
-"""Which exchange of the array is judged: one while an earlier one lives, one after it is gone, and one after many."""
+"""The exchange of the array that is judged: the first, one while an earlier one is alive, one after it is released, or one after many."""
 SINGLE = (("count", "beside"), ("path", "far-reexport"))
-"""Levels with a point of their own only; checks that are repeated at each point may have them, too.
+"""Levels that only a point of their own has. Repeated checks may use them at any point.
 
-``beside`` is an exchange while that of another view lives which has the same element 0 and shape, and other strides. ``far-reexport`` has the
-strides of a ``huge`` array, in the hands of a library that cannot make one.
+``beside`` is an exchange while an exchange of another view is alive. The other view has the same element 0 and shape, but other strides.
+``far-reexport`` is an import with the strides of a ``huge`` array, for a library that cannot create one.
 """
 PLACES = ("here", "in-thread", "in-fork", "in-thread-of-fork")
 VERSIONS: dict[str, tuple[int, int] | None] = {
     "legacy": None, "legacy-no-strides": None, "legacy-byte-offset": None, "version-1.0-no-strides": (1, 0), "version-1.0-byte-offset": (1, 0), "version-1.0": (1, 0), "version-1.1": (1, 1), "version-1.2": (1, 2), "version-1.9": (1, 9),
 }  # fmt: skip
-"""By level of ``form``; the reference has the newest version."""
+"""DLPack version for each level of ``form``. For other levels the reference uses the newest version."""
 MANY = (1 << 16) + 1
-"""Elements along one axis of a ``large`` array."""
+"""Number of elements along one axis of a ``large`` array."""
 FAR_OFFSETS = {"large": MANY + 65}
-"""Elements before an array of this size with ``offset-far``, by size; 65 before others. Small offsets keep the other blocks small."""
+"""Offset of ``offset-far`` by size, in elements. It is 65 for the other sizes, which keeps their blocks small."""
 PAGE = 4096
-"""Bytes. An array of the size ``page`` is just larger."""
+"""Number of bytes that an array of the size ``page`` slightly exceeds."""
 FAR = 1 << 31
-"""Bytes between the rows of a ``huge`` array, at least."""
+"""Minimum number of bytes between the rows of a ``huge`` array."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A level of each factor."""
+    """A point of the test space: one level for each factor of an exchange."""
 
     dtype: str = "float32"
     layout: str = "packed"
@@ -79,7 +79,7 @@ class Point:
 
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, str]]) -> Point:
-        """The point of a case: the levels among its parameters, and the default of every other factor."""
+        """Return the point of a case: the levels in its parameters, and the default of every other factor."""
         return cls(**{name: level for name, level in parameters if name in _DEFAULTS})
 
     @property
@@ -88,11 +88,11 @@ class Point:
         return tuple((name, level) for name, level in vars(self).items() if level != _DEFAULTS[name])
 
     def without(self, name: str) -> Point:
-        """The same point with the default of this factor."""
+        """Return the same point with the default level of this factor."""
         return Point(**{**vars(self), name: _DEFAULTS[name]})
 
     def nearest(self, levels: Iterable[tuple[str, str]], *, is_of_reference: bool) -> Point:
-        """Return the point with these levels, and with the default of each factor whose level does not go with them.
+        """Return the point with these levels. A factor whose own level conflicts with them gets its default.
 
         ``is_of_reference`` says whether the reference is the producer.
         """
@@ -110,38 +110,41 @@ class Point:
 
     @property
     def ndim(self) -> int:
-        """Dimensions."""
+        """The number of dimensions."""
         return int(self.rank.removeprefix("rank-"))
 
     @property
     def skipped(self) -> int:
-        """The elements (or rows) before element 0."""
+        """The number of elements (or rows) before element 0."""
         if self.offset == "offset-far":
             return FAR_OFFSETS.get(self.size, 65)
         return int(self.offset.removeprefix("offset-"))
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the capsule is a legacy one."""
+        """Whether the capsule holds a legacy struct."""
         return self.form in LEGACY
 
     @property
     def is_far(self) -> bool:
-        """Whether the rows lie so far apart that no 32 bits can count the bytes."""
+        """Whether the distance of the rows in bytes exceeds 32 bits."""
         return self.size == "huge" or self.path == "far-reexport"
 
     @property
     def is_plain(self) -> bool:
-        """Return whether at most element type (of the array API standard), size, content, path and count are special: such arrays must be taken."""
+        """Whether every consumer must accept the array.
+
+        At most the element type (of the array API standard), size, content, path and count of such an array are not the default.
+        """
         return (
             self.dtype in ARRAY_API and self.layout == "packed" and 1 <= self.ndim <= 3 and self.size != "empty" and not self.is_far
             and not self.skipped and self.access == "writable" and not self.form and self.path not in ("copy", "shared") and "fork" not in self.place
         )  # fmt: skip
 
     def array(self) -> Layout:
-        """Return the packed block and the steps of the view. A ``huge`` array has none: see :func:`far_rows`.
+        """Return the packed block and the steps of the view. For a ``huge`` array, see :func:`far_rows`.
 
-        A view without elements is a part of an array with elements: some libraries make no view of an array without memory.
+        A view without elements is a slice of an array with elements, because some libraries cannot slice an array without memory.
         """
         assert not self.is_far
         if self.count == "beside":
@@ -154,9 +157,9 @@ class Point:
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
 
     def beside(self) -> tuple[Layout, Index, Index]:
-        """The array as a part of a view that is twice as long in one dimension; the last step to it, and that to the other view.
+        """Return a layout whose view is twice as long in one dimension, with the last step to the array and the step to the other view.
 
-        The other view has every second of the elements. It is the array itself only where each stride is 0.
+        The other view takes every second element. It equals the array only if all strides are 0.
         """
         shape = _shape(self)
         repeated = _repeated_axes(len(shape)) if self.layout == "broadcast" else frozenset()
@@ -170,11 +173,14 @@ class Point:
 
 
 _DEFAULTS = {field.name: str(field.default) for field in fields(Point)}
-"""The level of each factor that is not special, in the order of the factors."""
+"""The default level of each factor, in the order of the factors."""
 
 
 def far_rows(kind: DType, ndim: int = 2, skipped: int = 0) -> Strided:
-    """Two rows of six elements, more than :data:`FAR` bytes apart, or three elements in one dimension, behind ``skipped`` elements."""
+    """Return two rows of six elements that are more than :data:`FAR` bytes apart, or three such elements for one dimension.
+
+    ``skipped`` is the offset in elements.
+    """
     far = FAR // kind.itemsize + 64
     if ndim == 1:
         return Strided((3,), (far,), skipped)
@@ -189,7 +195,7 @@ _FEW = {
 
 
 def _shape(point: Point) -> tuple[int, ...]:
-    """Return the shape of the view. Along its long axis an offset costs least memory."""
+    """Return the shape of the view. The long axis is placed where an offset needs the least memory."""
     rank, few = point.ndim, _FEW[point.ndim]
     if point.size == "few" or not rank:
         return few
@@ -236,7 +242,10 @@ def _padded(point: Point, shape: tuple[int, ...]) -> Layout:
 
 
 def _stepped(point: Point, shape: tuple[int, ...]) -> Layout:
-    """Every third element of the last axis and every second of the first where there are several; of a large array every second of the last."""
+    """Return every third element of the last axis, and every second one of the first axis if there are several.
+
+    A large array takes every second element of the last axis only.
+    """
     *outer, last = shape
     at, step = point.skipped, 2 if point.size == "large" else 3
     keys = [slice(None) for _ in outer]
@@ -247,7 +256,7 @@ def _stepped(point: Point, shape: tuple[int, ...]) -> Layout:
 
 
 def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
-    """Backwards along the first and the last axis. ``offset`` elements lie in front of the lowest one."""
+    """Return a view with negative strides in the first and the last axis. The offset lies before the lowest element."""
     *outer, last = shape
     at = point.skipped
     keys = [slice(None) for _ in outer]
@@ -259,14 +268,14 @@ def _reversed(point: Point, shape: tuple[int, ...]) -> Layout:
 
 
 def _repeated_axes(rank: int) -> frozenset[int]:
-    """The first, a middle or the last axis, by the rank; two axes where there are five or six."""
+    """Return the broadcast axes: the first, a middle or the last one, by rank. Ranks 5 and 6 have two."""
     if rank in (5, 6):
         return frozenset({rank - 4, rank - 2})
     return frozenset({{0: rank // 2, 1: rank - 1, 2: 0}[rank % 3]})
 
 
 def _broadcast(point: Point, shape: tuple[int, ...]) -> Layout:
-    """Stride 0 in the first, a middle or the last axis, or in two axes."""
+    """Return a view with stride 0 in the axes of :func:`_repeated_axes`."""
     rank, at = len(shape), point.skipped
     axes = _repeated_axes(rank)
     view = tuple(max(extent, 3) if n in axes else extent for n, extent in enumerate(shape))
@@ -280,35 +289,35 @@ _BUILD = {
 }  # fmt: skip
 
 
-# -- which levels an exchange has
+# -- levels of an exchange
 
 
 @dataclass(frozen=True)
 class Reach:
-    """The space of an exchange, the element types that take turns in one of its levels, and the reasons for missing levels."""
+    """The levels that an exchange can have, and the reasons for the missing levels."""
 
     space: Space
     turns: tuple[str, ...] = ()
-    """8-bit floats: one level, because they have one width, and libraries treat them alike."""
+    """The 8-bit float types. They share one level and take turns in it: they have one width, and libraries treat them alike."""
     missing: tuple[tuple[str, str], ...] = ()
-    """A level that the exchange cannot have, and the reason."""
+    """Levels that the exchange cannot have, with the reasons."""
     single: tuple[tuple[str, str], ...] = ()
-    """Levels with a point of their own only."""
+    """Levels that only a point of their own has."""
 
     @property
     def levels(self) -> frozenset[tuple[str, str]]:
-        """Each factor with each of its levels, the element types that take turns, and the defaults."""
+        """All levels with their factors, including the element types that take turns and the defaults."""
         found = {(name, level) for name, levels in self.space.factors for level in levels}
         defaults = {(field.name, str(field.default)) for field in fields(Point)}
         return frozenset(found | defaults | {("dtype", name) for name in self.turns} | set(self.single))
 
 
-_NOT_RESERVED = "memory of a GPU is taken at once"
-_ALONE = "each side shows it with the reference"
+_NOT_RESERVED = "a GPU allocates all memory at once"
+_ALONE = "tested with the reference on one side only"
 
 
 def reach(pair: Pair) -> Reach:
-    """Return the levels that both sides of an exchange can have, by the measures of the probe."""
+    """Return the levels that both sides of an exchange can have, as the probe has measured them."""
     missing: dict[str, str] = {}
 
     def having(levels: Iterable[str], reasons: Mapping[str, str]) -> tuple[str, ...]:
@@ -338,7 +347,7 @@ def reach(pair: Pair) -> Reach:
 
 
 def _types(names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """float32 first, the 8-bit floats as one level."""
+    """Return the element types, float32 first and the 8-bit floats as one level, and the 8-bit floats."""
     small = tuple(name for name in names if name.startswith("float8_"))
     default = "float32" if "float32" in names else names[0]
     rest = tuple(name for name in names if name not in (default, *small))
@@ -350,12 +359,12 @@ def _layouts_missing(pair: Pair) -> dict[str, str]:
         "transposed": "permuted", "padded": "columns", "stepped": "stepped", "reversed": "reversed-step", "broadcast": "broadcast-rows",
     }  # fmt: skip
     found = {
-        level: f"{pair.producer.name} has no such views"
+        level: f"{pair.producer.name} cannot create such views"
         for level, name in have.items()
         if name not in pair.source.layouts
     }
     if "reversed" not in found and have["reversed"] not in pair.target.layouts:
-        found["reversed"] = f"{pair.consumer.name} has no such views; pointer.values asks it once"
+        found["reversed"] = f"{pair.consumer.name} cannot create such views; pointer.values tests it once"
     return found
 
 
@@ -369,7 +378,7 @@ def _offsets_missing(pair: Pair) -> dict[str, str]:
 
 
 def _ranks_missing(pair: Pair) -> dict[str, str]:
-    """The probe does not measure the highest rank of a library. One that makes no array of rank 8 gets none above rank 3."""
+    """Return the missing ranks. The probe does not measure the maximum rank: a library without rank 8 is not tested above rank 3."""
     found = {} if pair.with_reference else dict.fromkeys(("rank-4", "rank-5", "rank-6"), _ALONE)
     if "scalar" not in pair.source.layouts:
         found["rank-0"] = _not_made(pair, "scalar", "arrays without dimensions")
@@ -383,14 +392,14 @@ def _sizes_missing(pair: Pair) -> dict[str, str]:
     if "empty-columns" not in pair.source.layouts:
         found["empty"] = _not_made(pair, "empty-columns", "arrays without elements")
     if pair.producer.name != REFERENCE:
-        found["huge"] = f"{pair.producer.name} would have to fill all of the memory"
+        found["huge"] = f"{pair.producer.name} would have to allocate and fill all of the memory"
     elif pair.device is Device.CUDA:
         found["huge"] = _NOT_RESERVED
     return found
 
 
 def _not_made(pair: Pair, layout: str, arrays: str) -> str:
-    """Return the reason why the producer makes no such arrays, in the words of the probe."""
+    """Return the reason why the producer does not create such arrays, with the probe's message."""
     why = pair.source.missing_layouts.get(layout, "")
     return f"{pair.producer.name} makes no {arrays}" + (f": {why}" if why else "")
 
@@ -402,7 +411,7 @@ def _access_missing(pair: Pair) -> dict[str, str]:
 
 
 def _forms(pair: Pair) -> tuple[str, ...]:
-    """Only the reference offers a chosen form, or asks for one. The default has no name."""
+    """Return the forms that the reference can offer or request. The default is an empty string."""
     if not pair.with_reference or (pair.protocol is Protocol.CAI and pair.producer.name != REFERENCE):
         return ("",)
     forms = ("", *FORMS[pair.protocol][1:])
@@ -412,9 +421,9 @@ def _forms(pair: Pair) -> tuple[str, ...]:
 
 
 def _forms_alone(pair: Pair) -> tuple[str, ...]:
-    """Forms of the reference's capsules.
+    """Return the forms of the reference's capsules that only a point of their own has.
 
-    On a GPU NULL strides end the process of a library at every point, so that is left to ``layout.null-strides``.
+    On a GPU, NULL strides crash a library at every point. So only ``layout.null-strides`` tests them there.
     """
     if pair.protocol is not Protocol.DLPACK or pair.producer.name != REFERENCE:
         return ()
@@ -425,16 +434,16 @@ def _paths_missing(pair: Pair) -> dict[str, str]:
     found = _views_missing(pair, ("view",))
     if pair.protocol not in pair.source.imports:
         found.update(
-            dict.fromkeys(("reexport", "far-reexport"), f"{pair.producer.name} imports nothing by this protocol")
+            dict.fromkeys(("reexport", "far-reexport"), f"{pair.producer.name} does not import by this protocol")
         )
     elif pair.device is not Device.HOST:
         found["far-reexport"] = _NOT_RESERVED
     elif not pair.with_reference:
         found["far-reexport"] = _ALONE
     if pair.protocol is not Protocol.DLPACK:
-        found.update(dict.fromkeys(("copy", "shared"), "only DLPack has a word for copies"))
+        found.update(dict.fromkeys(("copy", "shared"), "only DLPack has a keyword for copies"))
     elif not pair.consumer.has(Trait.COPY_KEYWORD):
-        found.update(dict.fromkeys(("copy", "shared"), f"{pair.consumer.name} takes no copy="))
+        found.update(dict.fromkeys(("copy", "shared"), f"{pair.consumer.name} does not accept copy="))
     if not pair.with_reference:
         found["after-refusal"] = _ALONE
     return found
@@ -455,17 +464,19 @@ def _places_missing(pair: Pair) -> dict[str, str]:
         sides = [side for side in (pair.producer, pair.consumer) if side.name != REFERENCE]
         for side in sides:
             if side.has(Trait.THREADED):
-                return dict.fromkeys(PLACES[2:], f"{side.name} runs threads, and says that a fork may hang")
+                return dict.fromkeys(
+                    PLACES[2:], f"{side.name} runs threads, and its documentation says that a fork may hang"
+                )
             if Device.CUDA in side.sides:
-                return dict.fromkeys(PLACES[2:], f"{side.name} works with CUDA here, which does not survive a fork")
+                return dict.fromkeys(PLACES[2:], f"{side.name} uses CUDA here, which does not work after a fork")
         return {}
-    forks = dict.fromkeys(("in-fork", "in-thread-of-fork"), "CUDA does not survive a fork")
-    return {"in-thread": "contexts of CUDA in other threads are for the family context", **forks}
+    forks = dict.fromkeys(("in-fork", "in-thread-of-fork"), "CUDA does not work after a fork")
+    return {"in-thread": "the family context tests CUDA contexts in other threads", **forks}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """No level of ``these`` comes together with one of ``those``. ``these`` are of the factor ``one``, ``those`` of ``other``."""
+    """Exclude every combination of a level in ``these``, of the factor ``one``, with a level in ``those``, of the factor ``other``."""
 
     one: str
     these: tuple[str, ...]
@@ -476,41 +487,41 @@ class Rule:
 
 RULES = (
     Rule("layout", LAYOUTS[1:], "rank", ("rank-0",), "an array without dimensions has one layout"),
-    Rule("layout", ("transposed", "padded"), "rank", ("rank-1",), "an array of one dimension has no rows"),
-    Rule("layout", ("reversed", "broadcast"), "size", ("empty",), "no stride is taken"),
+    Rule("layout", ("transposed", "padded"), "rank", ("rank-1",), "a 1-d array has no rows"),
+    Rule("layout", ("reversed", "broadcast"), "size", ("empty",), "an empty array does not use its strides"),
     Rule("layout", ("broadcast",), "size", ("one",), "no element is repeated"),
     Rule("size", SIZES[1:], "rank", ("rank-0",), "an array without dimensions has one element"),
-    Rule("size", ("huge",), "layout", LAYOUTS[1:], "it has a layout of its own"),
-    Rule("size", ("huge",), "path", ("view", "reexport"), "it has a layout of its own"),
-    Rule("size", ("huge",), "place", PLACES[2:], "few exchanges of it are enough"),
-    Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy it in threads of theirs, which a fork has not"),
-    Rule("size", ("large", "huge"), "count", ("hundredth",), "it takes too long"),
-    Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "there is nothing to see"),
-    Rule("form", NO_STRIDES, "layout", LAYOUTS[1:], "only a C-contiguous array can do without strides"),
-    Rule("form", NO_STRIDES, "size", ("huge",), "only a C-contiguous array can do without strides"),
-    Rule("form", (*NO_STRIDES, *SPLIT), "path", ("reexport",), "an exporter of an import has them as they came"),
+    Rule("size", ("huge",), "layout", LAYOUTS[1:], "a huge array has a layout of its own"),
+    Rule("size", ("huge",), "path", ("view", "reexport"), "a huge array has a layout of its own"),
+    Rule("size", ("huge",), "place", PLACES[2:], "few exchanges of a huge array are enough"),
+    Rule("size", ("large",), "place", ("in-fork", "in-thread-of-fork"), "libraries copy large arrays in their threads, which do not exist after a fork"),
+    Rule("size", ("large", "huge"), "count", ("hundredth",), "a hundred exchanges take too long"),
+    Rule("content", CONTENTS[1:], "size", ("empty", "huge"), "no element can be compared"),
+    Rule("form", NO_STRIDES, "layout", LAYOUTS[1:], "only a C-contiguous array can have NULL strides"),
+    Rule("form", NO_STRIDES, "size", ("huge",), "only a C-contiguous array can have NULL strides"),
+    Rule("form", (*NO_STRIDES, *SPLIT), "path", ("reexport",), "the library that exports its import chooses the form"),
     Rule("count", ("beside",), "rank", ("rank-0",), "an array without dimensions has no strides"),
-    Rule("count", ("beside",), "size", ("one", "empty", "huge"), "it has no other strides that matter"),
-    Rule("count", ("beside",), "path", ("reexport",), "the array is an import by itself"),
+    Rule("count", ("beside",), "size", ("one", "empty", "huge"), "no other strides make a difference"),
+    Rule("count", ("beside",), "path", ("reexport",), "the array itself is an import"),
     *(
-        Rule("path", ("far-reexport",), factor, levels, "it has a layout and a size of its own")
+        Rule("path", ("far-reexport",), factor, levels, "the array has a layout and a size of its own")
         for factor, levels in (("layout", LAYOUTS[1:]), ("size", SIZES[1:]), ("offset", OFFSETS[1:]), ("rank", ("rank-0",)))
     ),
-    Rule("path", ("far-reexport",), "content", CONTENTS[1:], "there is nothing to see"),
-    Rule("path", ("far-reexport",), "count", ("hundredth", "beside"), "few exchanges of it are enough"),
-    Rule("path", ("far-reexport",), "place", PLACES[2:], "few exchanges of it are enough"),
+    Rule("path", ("far-reexport",), "content", CONTENTS[1:], "no element can be compared"),
+    Rule("path", ("far-reexport",), "count", ("hundredth", "beside"), "few exchanges of the array are enough"),
+    Rule("path", ("far-reexport",), "place", PLACES[2:], "few exchanges of the array are enough"),
 )  # fmt: skip
 
 
-_NO_EMPTY_VIEWS = "the producer makes no view without elements"
+_NO_EMPTY_VIEWS = "the producer cannot create views without elements"
 
 
 def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: bool = True) -> tuple[Rule, ...]:
-    """Return the rules for levels that cannot come together in an exchange of these element types, or mean nothing together."""
+    """Return the rules for levels that an exchange of these element types cannot combine, or whose combination has no meaning."""
     every_bit = tuple(name for name in names if not _has_raw(name))
     found: tuple[Rule, ...] = (
         *RULES,
-        Rule("content", ("raw",), "dtype", every_bit, "arithmetic keeps every bit of these types"),
+        Rule("content", ("raw",), "dtype", every_bit, "arithmetic preserves every bit of these types"),
     )
     if not has_empty_views:
         views = {"layout": LAYOUTS[1:], "offset": OFFSETS[1:], "path": ("view",)}
@@ -520,13 +531,13 @@ def rules(names: tuple[str, ...], *, is_of_reference: bool, has_empty_views: boo
         )
     if not is_of_reference:
         return found
-    why = "a legacy capsule has no read-only flag, so the reference makes none"
+    why = "a legacy capsule has no read-only flag, so the reference refuses the export"
     return (*found, Rule("access", ("readonly",), "form", LEGACY, why))
 
 
 @lru_cache
 def couples_apart(*, is_of_reference: bool, has_empty_views: bool = True) -> frozenset[Couple]:
-    """Every two levels that cannot come together, by :func:`rules`."""
+    """Return all pairs of levels that :func:`rules` excludes."""
     return frozenset(
         frozenset({(rule.one, a), (rule.other, b)})
         for rule in rules(tuple(DTYPES), is_of_reference=is_of_reference, has_empty_views=has_empty_views)
@@ -546,13 +557,13 @@ def _kind(pair: Pair) -> dict[str, bool]:
 
 
 _WITH_OTHERS = {
-    "beside": "each point makes such an exchange, and has no case of its own for it",
-    "far-reexport": "the reference has huge arrays of every kind",
+    "beside": "each point repeats such an exchange, so it has no case of its own",
+    "far-reexport": "the size huge, with the reference, covers such strides",
 }
 
 
 def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
-    """Return the levels, and the pairs of levels, that no point of these exchanges has, each with the reason."""
+    """Return the levels, and the combinations of levels, that no point of these exchanges has, with the reasons."""
     found: dict[tuple[str, str], None] = {}
     for pair in pairs:
         for level, why in reach(pair).missing:
@@ -568,7 +579,7 @@ def left_out(pairs: Iterable[Pair]) -> Iterator[tuple[str, str]]:
 
 
 def _has_raw(name: str) -> bool:
-    """Return whether a type has bits that arithmetic need not keep."""
+    """Return whether a type has bits that arithmetic can change."""
     return name == "bool" or name.startswith(("float16", "float32", "float64", "complex", "bfloat"))
 
 
@@ -576,7 +587,7 @@ def _has_raw(name: str) -> bool:
 
 
 def points(found: Reach) -> Iterator[Point]:
-    """Yield every point of an exchange, those with at most one level that is not the default first."""
+    """Yield all points of an exchange. Points with at most one level that is not the default come first."""
     types, turn = dict(found.space.factors)["dtype"], 0
     for chosen in _covered(found.space):
         if chosen["dtype"] in found.turns:

@@ -1,4 +1,4 @@
-"""Pressure on memory that should not be free: whatever is free is taken and written to, so that an early release shows."""
+"""Detection of early releases: allocate all free memory of a size and overwrite it, so that a use-after-free reads wrong elements."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from .exchange import Exchange, Source, collect
 from .outcomes import Inconclusive
 
 ARRAYS = 16
-"""Arrays of the producer, and blocks of each size."""
+"""Number of arrays of the producer, and of blocks of each size."""
 _TRIES = 8
-"""How often the control looks for memory that is used again. It has to be so in half of them: once may be luck."""
+"""Number of tries of the control. In half of them the memory must be reused, because one reuse can be a coincidence."""
 _STEP = 16
 _MARGIN = 192
-"""Bytes by which a block of the C heap may be larger than its array: libraries align arrays, and the heap keeps what they leave."""
+"""Maximum number of bytes by which a block of the C heap exceeds its array, because libraries align arrays in larger blocks."""
 _DEVICE_BLOCKS = 4
 _PATTERN = 0xA5
 
 
 @dataclass(frozen=True)
 class _Extent:
-    """Memory from ``start`` on, up to ``end``."""
+    """Memory from the address ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
 
     def meets(self, other: _Extent) -> bool:
-        """Whether a byte is in both."""
+        """Return whether the two extents have a byte in common."""
         return self.start < other.end and other.start < self.end
 
 
 @contextmanager
 def pressed(exchange: Exchange, library: Adapter) -> Iterator[list[_Extent]]:
-    """Inside, free memory of the size of the library's arrays has other content. Yields the extents that were written.
+    """Overwrite free memory of the size of the library's arrays inside the context. Yield the extents that were written.
 
-    The library lets go of what it keeps for later first: memory in a cache belongs to nobody, and so shows nothing. Then come arrays of the
-    library, of other content, and blocks of the C heap or of the driver, in the sizes that an aligned array of that size takes.
+    First, the library clears its caches, because a cache keeps released memory from being reused. Then the suite allocates and fills arrays of
+    the library, and blocks of the C heap or of the driver in the sizes that an aligned array of this size can take.
     """
     collect()
     library.let_go()
@@ -53,13 +53,16 @@ def pressed(exchange: Exchange, library: Adapter) -> Iterator[list[_Extent]]:
 
 
 def expect_reuse(exchange: Exchange, library: Adapter) -> None:
-    """The control of a check that presses: memory of an array that nobody holds is written to. Else a pass would say nothing.
+    """Run the control: :func:`pressed` must overwrite the memory of an array without references.
 
-    An array or a block that lies in it proves that, and so do other bytes: small memory is often used again by an object of the
-    library's own, before an array can have it. An import would read those bytes.
+    Without this control a pass would prove nothing. A new array or block in the memory proves the reuse, and so do changed bytes: an internal
+    object of the library may have reused small memory first.
+
+    Raises:
+        Inconclusive: the memory is not reused.
     """
     if not len(exchange.make(library).block):
-        return  # an array without elements has no memory to use again
+        return  # an array without elements has no memory to reuse
     seen = [0, 0]
     while max(seen) < _TRIES // 2:
         source = exchange.make(library)
@@ -71,12 +74,12 @@ def expect_reuse(exchange: Exchange, library: Adapter) -> None:
     if seen[True] > seen[False]:
         return
     raise Inconclusive(
-        f"the control fails: the memory of an array of {library.name} that nobody holds is not used again, so nothing would show"
+        f"the control fails: the memory of a released array of {library.name} is not reused, so the check cannot detect an early release"
     )
 
 
 def _has_other_elements(exchange: Exchange, source: Source) -> bool:
-    """Whether an import of an array that is gone would read something else, or nothing at all."""
+    """Return whether the memory of a released array has other elements now, or is unmapped."""
     found = lying_at(exchange, source.start, len(source.block))
     return found is None or gather(found, source.view, source.dtype.itemsize) != source.values
 
@@ -87,7 +90,7 @@ def _extent(source: Source) -> _Extent:
 
 @contextmanager
 def _blocks(nbytes: int, device: Device) -> Iterator[list[_Extent]]:
-    """Blocks with a pattern, in whatever memory is free."""
+    """Allocate blocks in free memory, and fill them with a pattern."""
     if device is not Device.CUDA:
         with _of_heap(nbytes) as blocks:
             yield blocks

@@ -1,4 +1,4 @@
-"""Checks that each point makes on arrays of its kind: exchanges with one more level changed, and checks of other families."""
+"""Checks that each point repeats on arrays of its kind: exchanges with a further level changed, and checks of other families."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _ANYWHERE = tuple(Device)
 
 
 EXCHANGE = "combination.exchange"
-"""The invariant of the family itself: one exchange, without further checks."""
+"""The invariant for a single exchange, without further checks."""
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """An invariant with the options of a case, and the levels to which the point is changed for it.
+    """A repeated check: an invariant with the options of a case, and the levels that the point gets for it.
 
-    Layout and element type are those of the point. ``of`` is the side that the check is about, ``producer``, ``consumer`` or ``either``:
-    the reference has to stand on the other one, except for ``any``.
+    Layout and element type are those of the point. ``of`` is the side that the check is about: ``producer``, ``consumer`` or ``either``. The
+    reference must be on the other side. With ``any`` it does not have to be.
     """
 
     invariant: str
@@ -39,24 +39,24 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     is_slow: bool = False
-    """Takes long for every element, so it is not made on a ``large`` array."""
+    """Whether the check needs long for each element, so that it does not run on a ``large`` array."""
     legacy: bool = False
-    """Whether it asks for legacy capsules, which have no read-only bit."""
+    """Whether the check requests legacy capsules, which have no read-only bit."""
     writes: bool = False
-    """Whether it writes the elements, each of which has to have a place of its own."""
+    """Whether the check writes the elements. Then no two elements may share memory."""
     changes_the_array: bool = False
-    """Whether it changes the producer's array, which has to be one of its own."""
+    """Whether the check changes the producer's array. Then the array must not be an import of another array."""
     is_risky: bool = False
-    """Whether it ends the process of some library."""
+    """Whether the check crashes the process with some libraries."""
     copies: bool = False
-    """Says something about an import with ``copy=`` too, so at such a point the consumer is given the keyword."""
+    """Whether the check also applies to an import with ``copy=``. At such a point the consumer gets the keyword."""
     releases: bool = False
-    """Whether it waits for a release."""
+    """Whether the check waits for a release."""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
     def applies(self, point: Point, producer: Adapter, consumer: Adapter, protocol: Protocol, device: Device) -> bool:
-        """Return whether the check says something about this exchange; ``point`` has the changed levels already."""
+        """Return whether the check applies to this exchange. ``point`` already has the changed levels."""
         watched = {"producer": consumer.name == REFERENCE, "consumer": producer.name == REFERENCE, "any": True}
         if (
             protocol not in self.protocols
@@ -76,11 +76,11 @@ class Repeated:
 
     @property
     def keeps_count(self) -> bool:
-        """Whether it can be made on an array that has been exchanged before: a check of releases would count both."""
+        """Whether the check can run on an array after an earlier exchange. A check of releases would count both exchanges."""
         return not self.changes_the_array and (not self.releases or self.invariant == "lifetime.nothing-left")
 
     def at(self, point: Point, *, is_of_reference: bool) -> Point:
-        """The nearest point at which the check can be made: with its levels, and without those that it cannot do with."""
+        """Return the nearest point at which the check can run: with its levels, and without incompatible levels."""
         return _at(self, point, is_of_reference)
 
     def _at(self, point: Point, *, is_of_reference: bool) -> Point:
@@ -92,7 +92,7 @@ class Repeated:
             "layout": found.layout == "broadcast" and self.writes,
             "form": (found.is_legacy and is_versioned) or (found.form in (*NO_STRIDES, *SPLIT) and self.invariant != EXCHANGE),
             "content": self.invariant != EXCHANGE,
-            "count": found.count == "hundredth" and self != PLAIN,  # the process has made a hundred exchanges by now
+            "count": found.count == "hundredth" and self != PLAIN,  # the process has made a hundred exchanges already
         }  # fmt: skip
         for name, is_apart in apart.items():
             if is_apart and name not in fixed:
@@ -102,12 +102,12 @@ class Repeated:
 
 @lru_cache(maxsize=1024)
 def _at(one: Repeated, point: Point, is_of_reference: bool) -> Point:
-    """Remember the points of the newest checks: each check asks for its point several times."""
+    """Return the point for a check. The results are cached, because each check needs its point several times."""
     return one._at(point, is_of_reference=is_of_reference)
 
 
 def missing(checks: Iterable[Repeated], found: Reach) -> tuple[tuple[str, str], ...]:
-    """The levels to which these checks change a point, and which the exchange cannot have."""
+    """Return the levels that these checks need and that the exchange cannot have."""
     return tuple(sorted({level for one in checks for level in one.levels} - found.levels))
 
 
@@ -119,11 +119,11 @@ def _of(
 
 
 PLAIN = Repeated(EXCHANGE, of="any", protocols=tuple(Protocol))
-"""The exchange of a point itself."""
+"""The exchange at the point itself."""
 
 
 def one_level(name: str, level: str) -> Repeated:
-    """An exchange with this level changed."""
+    """Return an exchange with this level changed."""
     return Repeated(EXCHANGE, levels=((name, level),), protocols=_BOTH)
 
 
@@ -151,7 +151,7 @@ _TYPES = (
     "complex128",
     "float8_e4m3fn",
 )
-"""One element type for each width and each kind."""
+"""One element type of each width and each kind."""
 EXCHANGES: tuple[Repeated, ...] = (
     *(_with(level) for level in (
         ("rank", "rank-2"), ("size", "few"), ("offset", "offset-0"), ("access", "writable"), ("dtype", "float32"), ("path", "own"), ("form", ""),
@@ -166,7 +166,7 @@ EXCHANGES: tuple[Repeated, ...] = (
     _with(_LOCKED, producer=_READS_ONLY), _with(_LOCKED, ("path", "view"), producer=_READS_ONLY), _with(_LOCKED, ("offset", "offset-1"), producer=_READS_ONLY),
     _with(_LOCKED, ("path", "reexport"), producer=_READS_ONLY), _with(("path", "shared"), ("offset", "offset-1"), consumer=_COPIES), _with(("content", "zeros")), _with(("content", "raw")), _with(_SCALAR, ("offset", "offset-1")), _with(("path", "after-refusal")),
 )  # fmt: skip
-"""Exchanges with a further level changed, sometimes back to its default: so a fault shows that needs this level and two others."""
+"""Exchanges with a further level changed, in some cases back to its default. They detect faults that need this level and two others."""
 FORMS: tuple[Repeated, ...] = (
     Repeated(EXCHANGE, levels=(_LEGACY, _WRITABLE)), Repeated(EXCHANGE, levels=(("form", "version-1.0"),)),
     Repeated(EXCHANGE, levels=(("path", "copy"),), consumer=_COPIES), Repeated(EXCHANGE, levels=(("path", "shared"),), consumer=_COPIES),
@@ -270,7 +270,7 @@ CHECKS: tuple[Repeated, ...] = (
     *_of("threads.release-elsewhere", "either", option="build", values=("gil",), protocols=_BOTH, copies=True, releases=True),
 )  # fmt: skip
 REPEATED = (*FORMS, *EXCHANGES[:-1], *CHECKS, EXCHANGES[-1])
-"""All repeated checks. The exchange after a refusal is the last one: some libraries are wrong only as long as they have refused nothing."""
+"""All repeated checks. The exchange after a refusal comes last, because some libraries fail only before their first refusal."""
 
 
 _FACTORS = {"dtype": tuple(DTYPES), "layout": LAYOUTS, "rank": RANKS, "size": SIZES, "offset": OFFSETS, "path": PATHS}
@@ -280,4 +280,4 @@ LEVELS = tuple(
     for level in levels
     if ((name, level),) not in {one.levels for one in EXCHANGES}
 )
-"""Exchanges with each single level that :data:`EXCHANGES` leaves to the points."""
+"""Exchanges with each single level that is not in :data:`EXCHANGES`."""

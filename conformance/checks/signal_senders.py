@@ -5,8 +5,9 @@ out-of-memory killer can send SIGKILL or SIGTERM, and the exit status does not n
 the case again under watch: a seccomp filter ends a process by SIGSYS if it sends the signal to itself. If the original
 signal ends a process under watch, another process sent it.
 
-The signals of timers (SIGALRM, SIGVTALRM, SIGPROF) come from the kernel, and a process asks for them: under watch, the filter ends a
-process that sets such a timer. A timer of ``timer_create`` names its signal in memory, which a filter cannot read, so such a death decides nothing.
+The kernel sends the signals of timers (SIGALRM, SIGVTALRM, SIGPROF), but the process sets the timers. So, under watch, the filter ends a
+process that sets such a timer. ``timer_create`` passes its signal in memory, which a filter cannot read. Therefore the end of a process by such a
+signal is inconclusive.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
 _LOAD, _EQUAL, _GO, _RETURN = 0x20, 0x15, 0x05, 0x06
 _ALLOW, _END = 0x7FFF0000, 0x80000000
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
-"""Offsets in the kernel's ``struct seccomp_data``; of each argument the lower half, on a little-endian machine."""
+"""Offsets in the kernel's ``struct seccomp_data``. For each argument it is that of the lower half, on a little-endian machine."""
 
 
 @dataclass(frozen=True)
 class _Calls:
-    """Number of an architecture in the kernel, and of its system calls that send signals or set timers; ``alarm`` may be missing."""
+    """The kernel's numbers of an architecture and of its system calls that send signals or set timers. ``alarm`` may be missing."""
 
     architecture: int
     kill: int
@@ -61,7 +62,7 @@ class _Calls:
 
 _NO_CALL = 0xFFFFFFFF
 _TIMERS = {int(signal.SIGALRM): 0, int(signal.SIGVTALRM): 1, int(signal.SIGPROF): 2}
-"""The timer of ``setitimer`` that ends in this signal."""
+"""The ``setitimer`` timer that sends each signal."""
 _CALLS = {
     "x86_64": _Calls(0xC000003E, 62, 200, 234, 38, 37),
     "aarch64": _Calls(0xC00000B7, 129, 130, 131, 103, _NO_CALL),
@@ -88,9 +89,9 @@ def watch(number: int) -> bool:
 def _program(calls: _Calls, process: int, number: int) -> bytes:
     """Return the filter program.
 
-    ``kill`` and ``tkill`` have the signal as second argument, ``tgkill`` as third. The first argument is the process,
-    or for ``kill`` possibly its group. ``setitimer`` has the kind of timer as first argument, and ``alarm`` has one kind and the seconds,
-    of which 0 set nothing.
+    ``kill`` and ``tkill`` have the signal as the second argument, ``tgkill`` as the third. The first argument is the
+    process, or for ``kill`` possibly its group. The first argument of ``setitimer`` is the kind of timer. ``alarm`` has one kind, and its first
+    argument is the seconds; 0 sets no timer.
     """
     timers, allow, end = 15, 21, 22
     is_timer = number in _TIMERS
@@ -149,9 +150,9 @@ def _counted(path: Path) -> int:
 
 
 def told(number: int, kills_before: int) -> str:
-    """Return the sender of a signal in brackets if the kernel's counters show it; empty if it is unknown.
+    """Return the sender of a signal in brackets if the kernel's counters show it, or an empty string.
 
-    ``kills_before`` is the count from before.
+    ``kills_before`` is the earlier result of :func:`memory_kills`.
     """
     return MEMORY if number == signal.SIGKILL and memory_kills() > kills_before else ""
 

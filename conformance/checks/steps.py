@@ -1,6 +1,6 @@
-"""What a case is doing at this moment, kept where its parent can read it after the process has died.
+"""Current step of a case, in shared memory, so that the parent can read it after the child process has crashed.
 
-A dead process cannot say whether it exported, imported or released. So each step is written to memory that parent and child share.
+A crashed process cannot report whether it was exporting, importing or releasing an array.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ _SIZE = 4096
 _HEAD = struct.Struct("=I")
 _LONGEST = 400
 _ENDED = 150
-"""Characters of the words that are kept of a step."""
+"""Maximum number of characters of the result in a step. :data:`_LONGEST` is that of the input."""
 
 
 class Doing(str, Enum):
     """A step of an exchange."""
 
     CHECK = "check"
-    """The suite's own work between the steps of the libraries, before anything was handed over."""
+    """The suite works, before the first hand-over."""
     EXPORT = "export"
     IMPORT = "import"
     USE = "use"
-    """Describing, reading or writing an import."""
+    """The consumer describes, reads or writes an import."""
     RELEASE = "release"
-    """After a hand-over, while arrays, imports and capsules are looked at by the suite or dropped."""
+    """After a hand-over. The suite inspects or drops arrays, imports and capsules."""
     LATER = "later"
-    """After the case: what it has left behind ends its process in a later one."""
+    """After the case. Objects that the case left behind crash the process during a later case."""
     SETTLE = "settle"
-    """After the check: garbage is collected, and the libraries let go of what they only keep for later."""
+    """After the check. The suite collects garbage, and the libraries clear their caches."""
 
 
 class Step(NamedTuple):
-    """``role`` is the side that works; ``given`` says what is special about the input; ``illegal`` that the protocol forbids it.
+    """A step of a case. ``role`` is the side that works, and ``given`` is the special property of the input.
 
-    ``library`` is the one at work, by name, where it is not the library that stands on that side of the case: a producer
-    imports, too, when the suite puts its array on memory of ours. ``is_lent`` says that it imports from the reference, so that nobody
-    else can be at fault. ``ended`` says how the check had ended, where it had.
+    ``illegal`` means that the protocol forbids the input. ``library`` names the library that works, if it is not the library on that side of the
+    case. For example, a producer imports an array when the suite places it on watched memory. ``is_lent`` means that the library imports from the
+    reference, so no other library can be at fault. ``ended`` is the result of the check, if it has ended.
     """
 
     doing: Doing = Doing.CHECK
@@ -60,31 +60,31 @@ _NOTHING = _HEAD.pack(0)
 
 @lru_cache(maxsize=1024)
 def _encoded(step: Step) -> tuple[bytes, bytes]:
-    """The length, and the step as JSON."""
+    """Return the packed length of the step's JSON, and the JSON itself."""
     text = json.dumps(
         {**step._asdict(), "given": step.given[:_LONGEST], "ended": step.ended[:_ENDED]}, ensure_ascii=False
     )
-    data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always finds room
+    data = text.encode("utf-8", "backslashreplace")  # at most 6 bytes a character, so it always fits
     return _HEAD.pack(len(data)), data
 
 
 class Steps:
-    """The newest step, in shared memory: made before a fork, written in the child, read in the parent."""
+    """The newest step, in shared memory. The parent creates it before a fork, the child writes it, and the parent reads it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _SIZE)
 
     def mark(self, step: Step) -> None:
-        """From now on the process is in this step."""
+        """Record that the process has begun this step."""
         length, data = _encoded(step)
         memory = self._memory
-        memory[: _HEAD.size] = _NOTHING  # a process that dies in between leaves no half of a step
+        memory[: _HEAD.size] = _NOTHING  # length 0 until the data are complete, so a crash leaves no partial step
         memory[_HEAD.size : _HEAD.size + len(data)] = data
         memory[: _HEAD.size] = length
 
     @property
     def newest(self) -> Step:
-        """The step that was marked last; the first one if there is none that can be read."""
+        """The newest recorded step, or the initial step if none is readable."""
         (length,) = _HEAD.unpack(self._memory[: _HEAD.size])
         if not length:
             return Step()

@@ -1,6 +1,6 @@
-"""The time that a process spends on everything but the checks themselves, by purpose.
+"""Time that a process spends on other work than checks, by purpose.
 
-It goes into the journal and is for people who make runs faster (``tests/benchmarks/run_time.py``). No verdict depends on it.
+The journal records it for the optimization of run times (``tests/benchmarks/run_time.py``). No verdict depends on it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Purpose(str, Enum):
     CUDA = "cuda"
     """The first use of the driver: initialisation, and the primary context of each GPU."""
     INTERPRETERS = "interpreters"
-    """Fresh interpreters, from their start to their end."""
+    """New interpreters, from their start to their end."""
     SETTLE = "settle"
-    """Collections of garbage and cleared caches after a case."""
+    """Garbage collection and clearing of caches after a case."""
 
 
 _spent: defaultdict[str, float] = defaultdict(float)

@@ -1,4 +1,4 @@
-"""Checks of the name that each side gives to an element type."""
+"""Checks of the element type that each side reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .steps import Doing
 
 
 def expect_typestr(exchange: Exchange, wanted: DType) -> None:
-    """Expect that the dictionary names no other type where the array interface has no letter for the true one."""
+    """Fail if the dictionary names another type, for a type without a letter in the CUDA Array Interface."""
     handed = exchange.handed
     if wanted.typestr is None and handed is not None and isinstance(handed.type, str) and not says(handed.type, wanted):
         fail(
@@ -32,9 +32,9 @@ def expect_typestr(exchange: Exchange, wanted: DType) -> None:
 
 
 def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None) -> None:
-    """Expect that the consumer names the element type by its usual name."""
+    """Fail if the consumer does not report the element type by its usual name."""
     if seen is None:
-        raise Inconclusive(f"{exchange.consumer.name} does not name the element type")
+        raise Inconclusive(f"{exchange.consumer.name} does not report the element type")
     unspoken = exchange.protocol is Protocol.CAI and source.dtype.kind is None
     if seen == source.dtype.name or (unspoken and is_raw(seen)):
         return
@@ -46,14 +46,14 @@ def expect_name(exchange: Exchange, source: Source, taken: Any, seen: str | None
 
 
 def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, accused: Side | None = None) -> NoReturn:
-    """Fail because the consumer names another type. If every byte is unchanged, no data are lost: a deviation."""
+    """Fail because the consumer reports another type. This is only a deviation if every byte is unchanged: no data are lost."""
     fail(
         Code.DTYPE_CHANGED,
         exchange.reading(),
         role=Role.CONSUMER,
         level=Level.SHOULD if intact else None,
-        reason="the consumer takes the elements for another type"
-        + (" of the same width, with every byte as it was" if intact else ""),
+        reason="the consumer reports a wrong element type"
+        + (" of the same width, but every byte is unchanged" if intact else ""),
         expected=wanted,
         seen=seen,
         accused=accused,
@@ -61,7 +61,7 @@ def type_changed(exchange: Exchange, wanted: str, seen: str, *, intact: bool, ac
 
 
 def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
-    """Note how the same consumer reads a type by the array interface, if it takes it for another one by DLPack."""
+    """Add a note about the element type that the same consumer reports by the CUDA Array Interface."""
     consumer, device, reference = exchange.consumer, exchange.device, exchange.library(REFERENCE)
     offered = Protocol.CAI in reference.protocols(device)[0] and Protocol.CAI in consumer.protocols(device)[1]
     if exchange.protocol is not Protocol.DLPACK or not offered:
@@ -70,7 +70,7 @@ def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
     try:
         with exchange.step(Doing.IMPORT, Role.CONSUMER):
             name = consumer.describe(consumer.take(reference.offer(array, Protocol.CAI), Protocol.CAI, device)).dtype
-        told = f"takes {kind.name} as {name}"
+        told = f"imports {kind.name} as {name}"
     except Exception as error:
         exchange.check_context(error)
         told = f"refuses {kind.name}: {brief(error)}"
@@ -78,12 +78,12 @@ def _note_other_protocol(exchange: Exchange, kind: DType) -> None:
 
 
 def truly(kind: DType) -> str:
-    """Return the true name of this type in a dictionary."""
+    """Return the correct ``typestr`` of this type."""
     return kind.typestr or f"raw bytes, such as |V{kind.itemsize}"
 
 
 def says(typestr: str, kind: DType) -> bool:
-    """Return whether a well-formed ``typestr`` is a true name of this type."""
+    """Return whether a well-formed ``typestr`` correctly names this type."""
     if kind.typestr is not None:
         return from_typestr(typestr) is kind
     return typestr[1] == "V" and cai.typestr_bytes(typestr) == kind.itemsize

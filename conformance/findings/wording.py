@@ -26,7 +26,7 @@ PLAIN = "a plain array"
 _RELEASE = {Role.PRODUCER: "an export", Role.CONSUMER: "an import"}
 _RELEASED = ("an export", "an import", "a capsule", "an array")
 """Beginnings of phrases that name the released object instead of its special input."""
-_LOST = {Code.CRASH: "crashes the process", Code.HANG: "hangs"}
+_LOST = {Code.CRASH: "crashes", Code.HANG: "hangs"}
 _AT_EXIT = {
     Code.PROGRAM_CRASH: "makes the exit of the interpreter fail",
     Code.PROGRAM_HANG: "keeps the interpreter from exiting",

@@ -1,4 +1,4 @@
-"""What fresh interpreters run. Each module is a program: ``python -m conformance.programs.NAME ARGUMENT…``."""
+"""Programs that checks run in new interpreters: ``python -m conformance.programs.NAME ARGUMENT…``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.checks.outcomes import Inconclusive
 
 
 def tell(**record: object) -> None:
-    """Write a record, unbuffered, so that it survives a crash; ``at`` is the monotonic time in seconds."""
+    """Write a record, unbuffered, so that it survives a crash. ``at`` is the monotonic time in seconds."""
     sys.stdout.flush()
     children.tell({"at": time.monotonic(), **record})
 
@@ -28,9 +28,9 @@ def importing(name: str) -> Iterator[None]:
 
 @contextmanager
 def gpu_alone() -> Iterator[None]:
-    """Have the GPU alone inside the context. A program of an exclusive invariant does everything but its imports in there.
+    """Hold exclusive use of the GPU inside the context. A program of an exclusive invariant does all work except its imports there.
 
-    The wait is reported like an import, so it does not count for the case.
+    The wait is reported as an import, so it does not count for the case's timeout.
     """
     with ExitStack() as turn:
         with importing("the turn on the GPU"):

@@ -1,7 +1,7 @@
-"""On which stream a library works when none has been chosen, which one it publishes, and which one it names as a consumer.
+"""Report the default stream of a library: the stream that it works on, publishes as a producer and passes as a consumer.
 
-Run with its per-thread switch on or off. Where it works is seen by latches: what waits for a blocking stream is on the
-legacy default stream, and what waits for the per-thread default stream but for no blocking one is on that.
+The library's switch for per-thread default streams is on or off. Latches show the stream: work that waits for a held blocking stream runs on the
+legacy default stream. Work that waits only for the held per-thread default stream runs on that stream.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from . import gpu_alone, importing, tell
 
 SWITCHES = {"cupy": "CUPY_CUDA_PER_THREAD_DEFAULT_STREAM", "cuda_python": "CUDA_PYTHON_CUDA_PER_THREAD_DEFAULT_STREAM"}
 _SECONDS = 0.1
-"""How long a latch holds by itself."""
+"""Maximum time in seconds that a latch holds a stream."""
 _ROUNDS = 24
 
 
 def main(name: str, switch: str, device: Device = Device.CUDA) -> None:
-    """Set the switch before the library is imported, look, and tell."""
+    """Set the switch before the import of the library, observe the library, and report the result."""
     os.environ.pop(SWITCHES[name], None)
     if switch == "on":
         os.environ[SWITCHES[name]] = "1"
@@ -45,7 +45,7 @@ def main(name: str, switch: str, device: Device = Device.CUDA) -> None:
 
 
 def works_on(adapter: Adapter, device: Device) -> str:
-    """``legacy``, ``per-thread``, or ``other`` for a stream that neither latch holds."""
+    """Return ``legacy``, ``per-thread``, or ``other`` for a stream that neither latch holds."""
     streams = ReferenceAdapter().memory(device).streams()
     array = filled(adapter, OLD, device)
     blocking = streams.create(blocking=True)
@@ -56,7 +56,7 @@ def works_on(adapter: Adapter, device: Device) -> str:
 
 
 def write(adapter: Adapter, array: Any, value: int, device: Device) -> None:
-    """Queue a write where the library does so when no stream has been chosen."""
+    """Queue a write on the stream that the library uses by default."""
     if adapter.name == "cupy":
         array.fill(value)
     else:
@@ -66,9 +66,9 @@ def write(adapter: Adapter, array: Any, value: int, device: Device) -> None:
 def _held_back(
     adapter: Adapter, array: Any, streams: Streams, held: int, device: Device, *, rehearsal: bool = False
 ) -> bool:
-    """Whether a write is not done as long as this stream is held.
+    """Return whether a write is not done while this stream is held.
 
-    In a rehearsal the latch lets go at once: what happens at first use waits for the device.
+    In a rehearsal the latch opens at once, because initialization at first use waits for the device.
     """
     memory = ReferenceAdapter().memory(device)
     nbytes = 4 * SHAPE[1]
@@ -84,7 +84,7 @@ def _held_back(
         streams.copy(seen.address, source, nbytes, looker)
         streams.synchronize(looker)
         if not latch.held and not rehearsal:
-            raise RuntimeError("the latch's time was up before anything could be seen")
+            raise RuntimeError("the latch expired before the write could be observed")
     finally:
         latch.release()
         streams.synchronize_device()
@@ -96,7 +96,7 @@ def _held_back(
 
 
 def published(adapter: Adapter, device: Device) -> int | None:
-    """The stream in the array interface of an array that has just been written; no choice was made."""
+    """Return the stream in the CUDA Array Interface of an array with a pending write, without a selected stream."""
     array = filled(adapter, OLD, device)
     write(adapter, array, NEW, device)
     offer: Any = adapter.offer(array, Protocol.CAI)
@@ -105,7 +105,7 @@ def published(adapter: Adapter, device: Device) -> int | None:
 
 
 def named(adapter: Adapter, device: Device) -> int | None:
-    """The stream that the library passes to ``__dlpack__`` of an array that it takes."""
+    """Return the stream that the library passes to ``__dlpack__`` when it imports an array."""
     reference = ReferenceAdapter()
     offer: Any = reference.offer(reference.operand(KIND, SHAPE, device), Protocol.DLPACK)
     adapter.take(offer, Protocol.DLPACK, device)

@@ -1,4 +1,4 @@
-"""Import the modules of one library and nothing else, then tell what that did to this process."""
+"""Import the modules of a single library, and report the effects on the process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MODULES = {
     "cuda_python": ("cuda.bindings.driver", "cuda.bindings.runtime", "cuda.core"),
     "jax": ("jax", "jax.dlpack"),
 }
-"""Where they are others than the one that is named like the adapter."""
+"""The modules of a library, if they are not the one with the adapter's name."""
 
 
 def main(name: str) -> None:
-    """Import; then ask the interpreter about its lock and the driver about contexts."""
+    """Import the library, and report whether the GIL is enabled and which CUDA contexts exist."""
     tell(step=f"the import of {name}")
     with importing(name):
         for module in MODULES.get(name, (name,)):
@@ -30,7 +30,7 @@ def main(name: str) -> None:
 
 
 def contexts() -> None:
-    """Tell which contexts there are; nothing where there is no driver."""
+    """Report the current and the primary CUDA context. Without a driver, report nothing."""
     from conformance.cuda import context, driver
 
     try:

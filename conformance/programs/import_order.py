@@ -1,4 +1,4 @@
-"""Import libraries in the order given, have neighbours exchange arrays both ways, run a kernel of each, and end."""
+"""Import libraries in the given order, exchange arrays between neighbours in both directions, and run a kernel of each library."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from conformance.protocols.dtypes import dtype
 from . import importing, tell
 
 _WORDS = b"".join(word.to_bytes(4, sys.byteorder) for word in (7, 300, 70_000, 9_000_001))
-"""Four int32 below 2**24: a kernel that counts in float32 still gets them right."""
+"""Four int32 numbers below 2**24, so that a kernel that computes in float32 gives exact results."""
 
 
 def main(names: tuple[str, ...]) -> None:
-    """Import, exchange, compute. Each step is told before it is taken."""
+    """Import, exchange and compute. Each step is reported before it begins, so that it is known after a crash."""
     loaded: dict[str, Adapter] = {}
     for name in names:
         tell(step=f"the import of {name}")
@@ -40,7 +40,7 @@ def main(names: tuple[str, ...]) -> None:
 
 
 def neighbours(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Each library with the next, the last with the first, in both directions; every ordered pair once."""
+    """Yield each library with the next one, and the last with the first, in both directions, without duplicates."""
     seen = set()
     for first, second in zip(names, (*names[1:], names[0])):
         for pair in ((first, second), (second, first)):
@@ -50,7 +50,7 @@ def neighbours(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def usable(adapter: Adapter) -> tuple[Device, ...]:
-    """Where the library works here, the simulated device aside."""
+    """Return the devices on which the library works here, without the simulated device."""
     places = [d for d in (Device.HOST, Device.CUDA) if d in adapter.exports or d in adapter.imports]
     return tuple(d for d in places if (d is Device.HOST or _driver()) and adapter.usable(d) is None)
 
@@ -65,13 +65,13 @@ def _driver() -> bool:
 
 
 def shared(giver: Adapter, taker: Adapter, device: Device) -> tuple[Protocol, ...]:
-    """The protocols by which an array can change hands there."""
+    """Return the protocols that both libraries support on this device."""
     exports, imports = giver.protocols(device)[0], taker.protocols(device)[1]
     return tuple(p for p in exports if p in imports)
 
 
 def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
-    """One exchange of a plain float32 array; tells how it went."""
+    """Exchange a plain float32 array, and report the result."""
     name = f"{case.producer}-{case.consumer}/{case.protocol}/{case.device.value}"
     tell(step=f"the exchange {name}")
     tried = Exchange(case, Partners(loaded.__getitem__))
@@ -91,12 +91,12 @@ def exchange(case: Case, loaded: dict[str, Adapter]) -> None:
 
 
 def _guilty(case: Case, accused: Side | None) -> str:
-    """The library that the check has proven to be at fault, nothing if it has not."""
+    """Return the library that the check has proven to be at fault, or an empty string."""
     return {Side.PRODUCER: case.producer, Side.CONSUMER: case.consumer}.get(accused, "") if accused else ""
 
 
 def compute(adapter: Adapter, device: Device) -> None:
-    """Four numbers and 1 more by a kernel of the library's own, on an array of its own; tells what came of it."""
+    """Increment four numbers by a kernel of the library, on an array of the library, and report the result."""
     if Trait.KERNEL not in adapter.traits:
         return
     name = f"{adapter.name}/{device.value}"
@@ -113,7 +113,7 @@ def compute(adapter: Adapter, device: Device) -> None:
 
 
 def incremented(words: bytes) -> bytes:
-    """Each 32-bit word and 1 more."""
+    """Return the 32-bit words, each incremented by 1."""
     return b"".join(
         (int.from_bytes(words[i : i + 4], sys.byteorder) + 1).to_bytes(4, sys.byteorder)
         for i in range(0, len(words), 4)
@@ -121,7 +121,7 @@ def incremented(words: bytes) -> bytes:
 
 
 def numbers(words: bytes) -> str:
-    """32-bit words as numbers."""
+    """Return 32-bit words as decimal numbers."""
     return " ".join(str(int.from_bytes(words[i : i + 4], sys.byteorder)) for i in range(0, len(words), 4))
 
 

@@ -1,4 +1,4 @@
-"""Open another process's memory by its handle and tell what lies at an offset."""
+"""Open the GPU memory of another process by its IPC handle, and report the bytes at an offset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import tell
 
 
 def main(handle: str, offset: int, nbytes: int) -> None:
-    """Tell the bytes as hexadecimal digits, or what the driver said instead."""
+    """Report the bytes as hexadecimal digits, or the error of the driver."""
     tell(step="the opening of the handle")
     try:
         data = ipc.read(bytes.fromhex(handle), offset, nbytes)

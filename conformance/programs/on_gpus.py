@@ -1,4 +1,4 @@
-"""Exchange an array on each of some GPUs, in a process that has done nothing before, and tell which GPUs have a context."""
+"""Exchange an array on each of several GPUs in a new process, and report whether the first GPU has a context that it must not have."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SHAPE = (3, 4)
 
 
 def main(case: Case, visible: str, ordinals: tuple[int, ...]) -> None:
-    """``visible`` is what ``CUDA_VISIBLE_DEVICES`` is set to before the driver is asked anything, if it is not empty."""
+    """Run the exchanges. If ``visible`` is not empty, ``CUDA_VISIBLE_DEVICES`` is set to it before the first call of the driver."""
     if visible:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible
-    os.environ["CUDA_DEVICE"] = str(ordinals[0])  # where PyCUDA makes its context
+    os.environ["CUDA_DEVICE"] = str(ordinals[0])  # PyCUDA creates its context on this GPU
     context.set_current(context.primary(ordinals[0]))
     producer = load(case.producer, ordinals)
     consumer = load(case.consumer, ordinals)
@@ -37,7 +37,7 @@ def main(case: Case, visible: str, ordinals: tuple[int, ...]) -> None:
 
 
 def load(name: str, ordinals: tuple[int, ...]) -> Adapter:
-    """Import a library."""
+    """Import a library, report unexpected contexts, and return its adapter."""
     tell(step=f"the import of {name}")
     adapter = registry.create(name)
     with importing(name):
@@ -47,7 +47,7 @@ def load(name: str, ordinals: tuple[int, ...]) -> Adapter:
 
 
 def contexts(after: str, ordinals: tuple[int, ...]) -> None:
-    """Tell whether the first GPU has a context that it should not have."""
+    """Report whether the first GPU has a context although the exchange does not use it."""
     if 0 not in ordinals:
         tell(after=after, first_gpu=context.primary_is_active(0))
 
@@ -55,7 +55,7 @@ def contexts(after: str, ordinals: tuple[int, ...]) -> None:
 def exchange(
     producer: Adapter, consumer: Adapter, protocol: Protocol, ordinal: int, ordinals: tuple[int, ...]
 ) -> dict[str, Any]:
-    """One exchange on a GPU: where the array lies, what either side says of that, and whether the elements are right."""
+    """Exchange an array on a GPU. Return its true GPU, the devices that both sides report, and whether the elements are correct."""
     tell(step=f"the making of an array of {producer.name} on GPU {ordinal}")
     data = pattern(_KIND, 12, ordinal)
     with producer.on_gpu(ordinal, Device.CUDA):
@@ -70,7 +70,7 @@ def exchange(
         try:
             taken = consumer.take_on(offer, protocol, Device.CUDA, ordinal)
         except Exception as error:
-            return {**found, "refused": f"{consumer.name} did not get the array: {brief(error)}"}
+            return {**found, "refused": f"{consumer.name} refused to import the array: {brief(error)}"}
         seen, told = consumer.read(taken), consumer.describe(taken).device
     contexts(f"{consumer.name} imported an array", ordinals)
     return {**found, "values": "right" if seen == data else seen.hex(), "told": told and [int(part) for part in told]}

@@ -1,4 +1,4 @@
-"""What CuPy publishes and whom it waits for, with one of its switches for the array interface set, or with none."""
+"""Report the dictionary that CuPy publishes and the waits of its imports, with or without its CUDA Array Interface switches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SWITCHES = {
 
 
 def main(switch: str, device: Device = Device.CUDA) -> None:
-    """Set the switch before CuPy is imported, look, and tell."""
+    """Set the switch before the import of CuPy, observe CuPy, and report the result."""
     for variable, _ in SWITCHES.values():
         os.environ.pop(variable, None)
     if switch in SWITCHES:

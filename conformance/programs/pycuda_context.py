@@ -1,7 +1,7 @@
-"""One exchange between PyCUDA and another library, with PyCUDA's context made in one of its two ways.
+"""Exchange an array between PyCUDA and another library, with one of the two kinds of PyCUDA contexts.
 
-``pycuda.autoinit`` makes a context of PyCUDA's own and leaves it current; ``pycuda.autoprimaryctx`` joins the one that the other
-libraries use (CUD-11). Nothing of the suite's own reaches into the memory through the primary context here.
+``pycuda.autoinit`` creates a new context and leaves it current. ``pycuda.autoprimaryctx`` uses the primary context, as the other libraries do
+(CUD-11). The suite itself does not access memory through the primary context here.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _KIND = dtype("float32")
 _SHAPE = (3, 4)
 _DATA = pattern(_KIND, 12)
 _BY_ITSELF = ("pycuda", "torch", "cupy")
-"""Libraries that write and read their arrays by calls of their own; the others in the context that is current."""
+"""Libraries that write and read arrays by their own calls. For the others, this program copies in the current context."""
 
 
 def main(setup: str, first: str, producer: str, consumer: str) -> None:
-    """Load both in the order asked for, exchange, and tell how far that came."""
+    """Load both libraries in the given order, exchange an array, and report the result."""
     second = consumer if first == producer else producer
     try:
         loaded = {name: load(name, setup) for name in (first, second)}
@@ -41,7 +41,7 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
         fill(giver, array)
         own = read(giver, array)
     except Exception as error:
-        tell(outcome="refused", seen=f"no array by {producer} to exchange: {brief(error)}")
+        tell(outcome="refused", seen=f"{producer} did not create an array: {brief(error)}")
         return
     if own != _DATA:
         tell(outcome="unfilled", seen=show(own, _KIND), expected=show(_DATA, _KIND))
@@ -70,17 +70,17 @@ def main(setup: str, first: str, producer: str, consumer: str) -> None:
 
 
 def misdescribed(adapter: Adapter, array: object) -> Mismatch | None:
-    """What the producer's dictionary says wrongly of its array; nothing if there is no dictionary to read."""
+    """Return the first error in the producer's dictionary, or ``None`` if it is correct or cannot be read."""
     offer: Any = adapter.offer(array, Protocol.CAI)
     try:
         described = decoded(Protocol.CAI, offer.__cuda_array_interface__)
     except Exception:
-        return None  # the consumer will see it too
+        return None  # the consumer reports the same exception
     return mismatch(described, _KIND, packed(_SHAPE), _view(adapter, array).address) if described else None
 
 
 def load(name: str, setup: str) -> Adapter:
-    """Import and use once, so that whatever context the library makes is there."""
+    """Import a library and create an array, so that the library creates its context."""
     tell(step=f"the import of {name}", library=name)
     adapter = registry.create(name)
     if isinstance(adapter, PycudaAdapter):
@@ -92,7 +92,7 @@ def load(name: str, setup: str) -> Adapter:
 
 
 def fill(adapter: Adapter, array: object) -> None:
-    """Write the pattern."""
+    """Write the pattern to the array."""
     if adapter.name in _BY_ITSELF:
         adapter.write(array, _DATA)
         return
@@ -101,7 +101,7 @@ def fill(adapter: Adapter, array: object) -> None:
 
 
 def read(adapter: Adapter, array: object) -> bytes:
-    """The elements, which are packed here."""
+    """Return the elements of the array, which is packed."""
     if adapter.name in _BY_ITSELF:
         return adapter.read(array)
     buffer = ctypes.create_string_buffer(len(_DATA))

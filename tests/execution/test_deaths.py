@@ -127,7 +127,7 @@ def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) ->
     """With the time that the case had."""
     monkeypatch.setenv(deadline.VARIABLE, "0.5")
     result = lost(in_import(signal.pause), monkeypatch)
-    assert result.reason == "no end after 0.5 s while the reference imported the array"
+    assert result.reason == "timeout after 0.5 s while the reference imported the array"
     assert (result.outcome, result.code, result.step) == (Outcome.HANG, "hang", "import")
 
 
@@ -136,7 +136,7 @@ def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) ->
     [
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process died of SIGKILL", Outcome.CRASH),
         (lambda: os._exit(7), "the process ended by itself with exit code 7", Outcome.CRASH),
-        (signal.pause, "no end after 0.5 s", Outcome.HANG),
+        (signal.pause, "timeout after 0.5 s", Outcome.HANG),
     ],
 )
 def test_what_happens_after_the_answer_is_told_so(

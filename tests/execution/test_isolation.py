@@ -46,6 +46,6 @@ def test_a_risky_case_that_never_ends_is_a_hang(conformance: Command, tmp_path: 
     path = install(tmp_path / "site", "deadly", take="time.sleep(600)")
     done = conformance("check", "--between", "deadly", "--case", CASES[0], "--deadline", "2", path=path)
     assert set(done.outcomes().values()) == {"hang"}
-    assert done.results[0]["reason"] == "no end after 4 s while deadly imported the array"
+    assert done.results[0]["reason"] == "timeout after 4 s while deadly imported the array"
     assert "in take" in done.results[0]["attachments"]["python stack"]
     assert done.results[0]["attachments"]["native stack"]

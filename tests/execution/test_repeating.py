@@ -189,7 +189,7 @@ def test_a_failure_that_does_not_show_alone_accuses_nobody(conformance: Command,
     assert done.code == 0
     assert sorted(done.outcomes().values()) == ["inconclusive", "inconclusive", "pass"]
     undecided = [record for record in done.results if record["outcome"] == "inconclusive"]
-    words = "fail in a shared process (the import is not on the producer's memory), but pass alone"
+    words = "fail in a shared process (the import does not share the producer's memory), but pass alone"
     assert {record["reason"] for record in undecided} == {words}
     assert {record["accused"] for record in undecided} == {None}
     assert "Not decided (2)" in done.stdout

@@ -55,7 +55,7 @@ def test_one_case_can_be_run_alone_by_its_id(conformance: Command) -> None:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crash", "SIGSEGV"),
         ("os.abort()", "crash", "SIGABRT"),
         ("os._exit(3)", "crash", "exit code 3"),
-        ("time.sleep(600)", "hang", "no end after 2 s"),
+        ("time.sleep(600)", "hang", "timeout after 2 s"),
     ],
 )
 def test_a_library_that_kills_its_process_costs_its_own_cases_only(

@@ -56,7 +56,10 @@ def failing(
 
 @pytest.mark.parametrize(
     ("answer", "outcome"),
-    [(Poisoned("the CUDA context answers 700"), Outcome.POISONED), (RuntimeError("no memory"), Outcome.INCONCLUSIVE)],
+    [
+        (Poisoned("the CUDA context is corrupted: error 700"), Outcome.POISONED),
+        (RuntimeError("no memory"), Outcome.INCONCLUSIVE),
+    ],
 )
 def test_the_context_is_looked_at_whatever_a_check_ended_as(
     answer: Exception, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +138,7 @@ def test_a_refusal_without_a_text_to_be_had_is_a_refusal(side: str) -> None:
     bench = Workbench({"reference": ReferenceAdapter(), "speechless": adapter})
     result = bench.run(replace(CASE, **{side: "speechless"}), catalogue()["pointer.values"])
     assert (result.outcome, result.code) == (Outcome.REFUSED, "")
-    told = "Speechless: (its text cannot be had: `__str__` raises ZeroDivisionError)"
+    told = "Speechless: (no text: `__str__` raises ZeroDivisionError)"
     assert told in result.reason
     assert f" refused to {'import' if side == 'consumer' else 'export'}: " in result.reason
 
@@ -191,7 +194,7 @@ def test_a_context_that_is_lost_in_a_step_is_told_with_the_step() -> None:
     """The driver's answer, the exception, and who was at work; once."""
     result = ran(lambda exchange: at_work(exchange, RuntimeError("boom")), ON_GPU)
     assert result.reason == (
-        "the CUDA context answers 700 after RuntimeError: boom, seen while the reference imported the array"
+        "the CUDA context is corrupted: error 700 after RuntimeError: boom, seen while the reference imported the array"
     )
     assert (result.outcome, result.code, result.step) == (Outcome.POISONED, "context-corrupted", "import")
     assert (result.role, result.level, result.given) == (Role.CONSUMER, Level.MUST, "a view with an offset")
@@ -200,9 +203,11 @@ def test_a_context_that_is_lost_in_a_step_is_told_with_the_step() -> None:
 @pytest.mark.usefixtures("sick")
 def test_a_context_that_is_found_lost_at_the_end_is_told_with_what_came_before() -> None:
     """Nobody knows which step it was; how the check had ended is told, too."""
-    told = "the CUDA context answers 700, seen after arrays were released; the check had ended as pass"
+    told = "the CUDA context is corrupted: error 700, seen after arrays were released; the check had ended as pass"
     assert ran(at_work, ON_GPU).reason == told
-    told = "the CUDA context answers 700, seen after the check; the check had ended as inconclusive who knows"
+    told = (
+        "the CUDA context is corrupted: error 700, seen after the check; the check had ended as inconclusive who knows"
+    )
     assert ran(undecided, ON_GPU).reason == told
 
 

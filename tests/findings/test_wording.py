@@ -17,14 +17,14 @@ KEPT = "an import that lives until the interpreter ends"
 @pytest.mark.parametrize(
     ("code", "given", "step", "told"),
     [
-        (Code.CRASH, "a NULL deleter", "release", "odd crashes the process when an import with a NULL deleter is released."),
-        (Code.CRASH, "", "release", "odd crashes the process when an import is released."),
-        (Code.CRASH, KEPT, "release", f"odd crashes the process when {KEPT} is released."),
+        (Code.CRASH, "a NULL deleter", "release", "odd crashes when an import with a NULL deleter is released."),
+        (Code.CRASH, "", "release", "odd crashes when an import is released."),
+        (Code.CRASH, KEPT, "release", f"odd crashes when {KEPT} is released."),
         (Code.HANG, KEPT, "release", f"odd hangs when {KEPT} is released."),
-        (Code.HANG, "", "import", "odd does not come back while it imports a plain array."),
+        (Code.HANG, "", "import", "odd hangs while it imports a plain array."),
         (Code.PROGRAM_CRASH, EXITING, "", "odd makes the exit of the interpreter fail."),
         (Code.PROGRAM_HANG, EXITING, "", "odd keeps the interpreter from exiting."),
-        (Code.PROGRAM_CRASH, "the import of odd", "", "odd ends a fresh interpreter during the import of odd."),
+        (Code.PROGRAM_CRASH, "the import of odd", "", "odd crashes a new interpreter during the import of odd."),
     ],
 )  # fmt: skip
 def test_the_sentence_of_a_lost_process_names_its_step(code: Code, given: str, step: str, told: str) -> None:

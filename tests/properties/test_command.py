@@ -67,7 +67,7 @@ def test_an_accusation_says_what_was_drawn_and_how_to_repeat_it(
     told = capsys.readouterr().out
     assert run.verdict().startswith("40 flawless exchanges, seed 5: ")
     assert f"python -m properties --seed 5 --device host --only {run.accused[0]}\n" in told
-    assert "the import is not on the producer's memory" in told
+    assert "the import has a wrong address" in told
     assert "drawn: Drawn(device=" in told
     again = Run(5, (Device.HOST,))
     again.exchange(run.accused[0])

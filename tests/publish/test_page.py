@@ -111,7 +111,7 @@ def test_findings_are_the_start_page(opened: Opened) -> None:
     assert "torch 2.10.0, 2.11.0" in page.text(".accused h2")
     told = page.text("main")
     for part in (
-        "CV-CUDA ends the process while it imports NULL strides.",
+        "CV-CUDA crashes while it imports NULL strides.",
         "the process crashed",
         "2 cases in 2 cells · with CuPy · CUDA Array Interface on cuda · seen in 2.10.0, 2.11.0",
         HANDOVER_ID,

@@ -105,7 +105,7 @@ def test_a_finding_is_told_once_with_its_evidence() -> None:
 def test_the_process_that_died_is_told_loudly() -> None:
     """With the last words and the frame of the library; on input that the protocol forbids nothing is demanded."""
     text = " ".join(shown(Subject(SMALL)).split())
-    assert "! CuPy ends the process while it imports a negative rank. the process crashed; new" in text
+    assert "! CuPy crashes while it imports a negative rank. the process crashed; new" in text
     assert "No clause applies, because the protocol forbids the input." in text
     assert "Last message of the runtime: terminate called after throwing" in text
     assert "Innermost frame of a library: libnvcv_types.so.0: nvcv::Tensor::Tensor" in text
@@ -315,7 +315,7 @@ def test_robustness_is_skipped_and_says_that_the_process_died(tmp_path: Path) ->
     """No promise is broken by a failure on input that the protocol forbids."""
     ((classname, element),) = cases(written(Subject(SMALL), tmp_path), RANK)
     assert (classname, element.tag, element.get("type")) == ("cupy.layout", "skipped", "crash")
-    assert element.get("message", "").startswith("robustness, the process crashed: CuPy ends the process")
+    assert element.get("message", "").startswith("robustness, the process crashed: CuPy crashes")
     assert RANK_ID in element.get("message", "")
 
 

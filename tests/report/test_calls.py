@@ -76,7 +76,7 @@ def test_the_table_in_a_terminal(width: int) -> None:
     stream = io.StringIO()
     check_terminal._calls(check_terminal.Screen(stream, width, colours=False), results, list(names))
     text = stream.getvalue()
-    assert "What a call makes of an array as it is, on host" in text
+    assert "Result of each call for an array object, on host" in text
     assert max(map(len, text.splitlines())) <= width
     assert text.count("host") > len(names)
 

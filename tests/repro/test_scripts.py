@@ -225,7 +225,7 @@ def test_a_bundle_whose_case_fails_ends_with_1(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     for told in (
         "outcome:  fail (violates)",
-        "reason:   the consumer reads other elements than the producer's",
+        "reason:   the consumer reads elements that differ from the producer's",
         "expected: float32 [",
         "seen:     float32 [0 0 0 0 0 0 0 0]",
         "clause:   DLP-58",

@@ -171,7 +171,7 @@ def test_a_library_whose_kernels_fail_on_its_own_arrays_is_not_accused() -> None
     result = run("torch-shares", found, "torch", "cvcuda")
     assert result.outcome is Outcome.INCONCLUSIVE
     assert result.reason.startswith(
-        "environment: a kernel of cvcuda fails on an array of its own: RuntimeError: no kernel"
+        "environment: a kernel of cvcuda fails on the library's own array: RuntimeError: no kernel"
     )
 
 

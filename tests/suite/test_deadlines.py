@@ -48,7 +48,7 @@ def test_time_that_is_used_counts(world: World) -> None:
     assert watch.left == 1.0
     world.now = 1010.0
     assert watch.left == 0
-    assert (watch.late, watch.is_decided) == ("no end after 10 s", True)
+    assert (watch.late, watch.is_decided) == ("timeout after 10 s", True)
 
 
 def test_time_without_a_processor_does_not_count(world: World) -> None:
@@ -60,7 +60,7 @@ def test_time_without_a_processor_does_not_count(world: World) -> None:
     assert watch.left == 4.0
     world.now = 1014.0
     assert watch.left == 0
-    assert (watch.late, watch.is_decided) == ("no end after 10 s", True)
+    assert (watch.late, watch.is_decided) == ("timeout after 10 s", True)
 
 
 def test_one_that_never_gets_a_processor_is_not_said_to_hang(world: World) -> None:
@@ -70,7 +70,7 @@ def test_one_that_never_gets_a_processor_is_not_said_to_hang(world: World) -> No
     world.waited = {HERE: 10 * MOST - 1}
     assert watch.left == 0
     assert not watch.is_decided
-    assert watch.late == "no end after 50 s, with no processor for 49 s of them"
+    assert watch.late == "timeout after 50 s, with no processor for 49 s of them"
 
 
 def test_the_time_of_an_import_does_not_count(world: World) -> None:
@@ -83,7 +83,7 @@ def test_the_time_of_an_import_does_not_count(world: World) -> None:
     assert watch.left == 10 - deadline._LOOK
     world.now += 10
     assert watch.left == 0
-    assert watch.late == "no end after 10 s"
+    assert watch.late == "timeout after 10 s"
 
 
 def test_pauses_of_an_earlier_case_are_no_gift(world: World) -> None:
@@ -103,7 +103,7 @@ def test_an_import_that_never_ends_is_told_as_such(world: World) -> None:
     with pauses.pause(IMPORT_SECONDS):
         world.now += IMPORT_SECONDS
         assert watch.left == 0
-    assert watch.late == f"no end of an import after {IMPORT_SECONDS:g} s"
+    assert watch.late == f"timeout of an import after {IMPORT_SECONDS:g} s"
 
 
 def test_a_process_that_is_stopped_while_its_clock_stands_still_is_not_waited_for(world: World) -> None:

@@ -382,7 +382,7 @@ def test_an_interpreter_that_never_ends_after_its_imports_is_late(
     """The interpreter's own deadline starts after the imports."""
     monkeypatch.setattr(interpreter, "limit", lambda: 1.0)
     ended = program(tmp_path, monkeypatch, "import atexit; atexit.register(time.sleep, 600)")
-    assert (ended.death, ended.last_step) == ("no end after 1 s", "the exit of the interpreter")
+    assert (ended.death, ended.last_step) == ("timeout after 1 s", "the exit of the interpreter")
 
 
 def test_an_interpreter_ends_with_the_process_that_has_started_it(

@@ -63,7 +63,7 @@ def test_a_kernel_that_fails_on_its_librarys_own_arrays_accuses_nobody(name: str
     """It says that the environment is at fault, and what the library's exception is."""
     result = run(NoKernelLoads(), name, **parameters)
     assert result.outcome is Outcome.INCONCLUSIVE
-    assert result.reason.startswith("environment: a kernel of reference fails on an array of its own")
+    assert result.reason.startswith("environment: a kernel of reference fails on the library's own array")
     assert "CUDA_ERROR_UNSUPPORTED_PTX_VERSION" in result.reason
 
 

@@ -389,9 +389,9 @@ def test_methods_that_are_written_in_python_are_seen() -> None:
 def test_the_way_is_told_only_where_it_can_be_seen() -> None:
     """A compiled method is not seen, whether it is called or not."""
     behind = Got(view=taken(b"").view, asked=("__dlpack__",))
-    assert way(taken(b""), {Protocol.DLPACK: behind}) == "by its type, a table or a buffer"
-    assert way(taken(b""), {Protocol.DLPACK: taken(b"")}) == "way not seen"
-    assert way(Got(TypeError()), {Protocol.DLPACK: behind}) == "way not seen"
+    assert way(taken(b""), {Protocol.DLPACK: behind}) == "by its type, a C exchange table or a buffer"
+    assert way(taken(b""), {Protocol.DLPACK: taken(b"")}) == "way not observed"
+    assert way(Got(TypeError()), {Protocol.DLPACK: behind}) == "way not observed"
 
 
 def test_what_a_call_gives_is_told_by_the_address() -> None:

@@ -78,7 +78,7 @@ def test_two_owners_are_a_violation(exchange: Exchange, offer: Prepared, consume
         capsule.rename(offer.capsule, USED_VERSIONED)
     for _ in range(released):
         release(offer)
-    with pytest.raises(Failure, match="released twice") as caught:
+    with pytest.raises(Failure, match="releases the struct twice") as caught:
         offers.expect_one_owner(exchange, offer, Role.CONSUMER, "the import failed")
     assert (caught.value.code, caught.value.level) == (Code.RELEASED_TWICE, Level.MUST)
 
@@ -86,7 +86,7 @@ def test_two_owners_are_a_violation(exchange: Exchange, offer: Prepared, consume
 def test_no_owner_is_a_deviation(exchange: Exchange, offer: Prepared) -> None:
     """Taken and forgotten: no document says in so many words who releases it then (G7)."""
     capsule.rename(offer.capsule, USED_VERSIONED)
-    with pytest.raises(Failure, match="never released") as caught:
+    with pytest.raises(Failure, match="never releases the struct") as caught:
         offers.expect_one_owner(exchange, offer, Role.CONSUMER, "the import failed")
     failure = caught.value
     assert (failure.code, failure.level, failure.given) == (
@@ -115,7 +115,7 @@ def test_a_producer_that_copies_on_import_cannot_be_watched(
         "describe",
         lambda array: described(array) if hasattr(array, "block") else type("Copy", (), {"address": 1}),
     )
-    with pytest.raises(Refused, match="copies what it imports"):
+    with pytest.raises(Refused, match="copies its imports"):
         offers.watched(exchange)
 
 
@@ -131,7 +131,9 @@ def test_a_producer_whose_imports_are_never_released_cannot_be_watched(
         return kept[-1]
 
     monkeypatch.setattr(exchange.producer, "take", keeping)
-    with pytest.raises(Refused, match=r"its imports do not release .*so its exports cannot be watched"):
+    with pytest.raises(
+        Refused, match=r"it does not release its imports .*so releases of its exports cannot be observed"
+    ):
         offers.watched(exchange)
 
 

@@ -208,7 +208,7 @@ def test_each_combination_that_is_left_out_has_a_reason() -> None:
     """The catalogue prints it."""
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
-    assert told["copy from able to plain by dlpack on host"] == "plain takes no copy="
+    assert told["copy from able to plain by dlpack on host"] == "plain does not accept copy="
     assert told["in-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
     assert all(told.values())
 
@@ -230,7 +230,7 @@ def test_a_process_with_a_cuda_library_is_not_forked() -> None:
             assert ("in-fork" in places) == ("able" not in (pair.producer.name, pair.consumer.name))
     told = dict(left_out([Pair(library("able"), library(REFERENCE), Protocol.DLPACK, Device.HOST)]))
     why = told["in-fork from able to reference by dlpack on host"]
-    assert why == "able works with CUDA here, which does not survive a fork"
+    assert why == "able uses CUDA here, which does not work after a fork"
 
 
 # -- the nearest point

@@ -106,7 +106,7 @@ def test_what_newly_ends_a_process_is_shown_though_it_breaks_no_promise() -> Non
     """Forbidden input, and nobody asked for more; what else does not count is counted beside it."""
     one = run({"one": {A: "y", B: "b", C: "c"}})
     text = shown(judgement.judge(one, None, (), present()))
-    assert "  · PyTorch ends the process while it imports a plain array.\n" in text
+    assert "  · PyTorch crashes while it imports a plain array.\n" in text
     assert ("and 1 more group; `--verbose` shows them" in text, FINDING in text) == (True, False)
     assert text.splitlines()[-1] == "PASS: no new findings; exit code 0"
     assert CRASH not in shown(judgement.judge(one, one, (), present())), "it is as before"

@@ -1,7 +1,7 @@
-"""Read by every interpreter of a cell in which candidates stand: what they replace is not found beside them.
+"""Startup module that hides the metadata of distributions that candidates replace.
 
-A candidate is a folder in front of the path, so it is imported instead of the released version. ``importlib.metadata`` would still list
-both. The folder of this file is in ``PYTHONPATH`` in such cells only.
+A candidate is a folder at the front of the path, so Python imports it instead of the released version. ``importlib.metadata`` would still list
+both. This folder is in ``PYTHONPATH`` only in cells with candidates, and each interpreter of such a cell imports this file.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ FOLDERS = tuple(filter(None, os.environ.get("CONFORMANCE_CANDIDATES", "").split(
 
 
 def canonical(name: str) -> str:
-    """The name as the package index compares it."""
-    import re  # here, so that an interpreter that asks for no metadata starts as fast as without us
+    """Return the normalized name of a distribution, as package indexes compare it."""
+    import re  # imported here to keep the start of interpreters fast that read no metadata
 
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def names() -> set[str]:
-    """The distributions that candidates stand in place of."""
+    """Return the names of the distributions that candidates replace."""
     entries = (entry for folder in FOLDERS for entry in os.listdir(folder))
     return {canonical(entry.partition("-")[0]) for entry in entries if entry.endswith(".dist-info")}
 
 
 class Finder(PathFinder):
-    """The import system's own, without the metadata of what is replaced."""
+    """The path finder of Python, without the metadata of replaced distributions."""
 
     @staticmethod
     def find_distributions(*arguments: Any, **keywords: Any) -> Iterator[PathDistribution]:
-        """What ``importlib.metadata`` is told."""
+        """Yield the distributions that ``importlib.metadata`` lists."""
         known = names()
         for found in PathFinder.find_distributions(*arguments, **keywords):
             name = found.metadata["Name"]
@@ -46,7 +46,7 @@ class Finder(PathFinder):
 
 
 def another() -> None:
-    """Run the file of this name that this one hides, if there is one."""
+    """Run the ``sitecustomize`` that this file shadows, if there is one."""
     from importlib.util import module_from_spec
 
     spec = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != HERE])
