@@ -539,9 +539,8 @@ def test_garbage_address(exchange: Exchange) -> None:
     except Refused:
         return
     exchange.check_context()
-    exchange.is_illegal = (
-        False  # the consumer survived the import; the missing check is not a failure and only recorded
-    )
+    # The consumer survived the import. The missing check is not a failure and only recorded.
+    exchange.is_illegal = False
     fail(
         Code.UNKNOWN_ADDRESS,
         "CAI-29",

@@ -163,9 +163,8 @@ def _judge(exchange: Exchange, point: Point, known: Known, place: str = "") -> N
     made = {_same(exchange, point, PLAIN)}
     is_refused, has_answers = isinstance(ended, Refused), bool(exchange.answers)
     if is_refused and point.path in _REEXPORTS and not has_answers:
-        point = point.without(
-            "path"
-        )  # the library cannot import such an array: check an array that it allocates itself
+        # The library cannot import such an array, so check an array that it allocates itself.
+        point = point.without("path")
     if is_refused and not has_answers and exchange.case.consumer == REFERENCE:
         # The reference refuses an array that names another device before it asks for a capsule.
         has_answers = _is_exported(exchange, point)
