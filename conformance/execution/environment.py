@@ -199,7 +199,7 @@ def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
     if KILLED in found:
         why = f"{INSTALLED} {found[KILLED]} ended its probe {_TRIES} times; the sender is unknown, so check the memory limit and the library"
         return Library(name, {}, absent=why, unusable=dict.fromkeys((device.value for device in Device), why)), {}
-    doing = found.get(CHECKING) or "it is looked at"
+    doing = found.get(CHECKING) or "it is probed"
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}
 
 

@@ -53,7 +53,7 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
     try:
         adapter = registry.create(name)
     except BaseException as error:
-        return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
+        return Library.not_trusted(name, {}, f"importing it raises {brief(error)}")
     versions: dict[str, str] = {}
     try:
         _expect_its_name(adapter, name)
@@ -66,13 +66,13 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
         return _not_loaded(name, adapter, versions, error)
     except BaseException as error:
         return Library.not_trusted(name, versions, f"load() raises {brief(error)}{EITHER}")
-    tell("it is asked what it can do")
+    tell("its capabilities are probed")
     try:
         return _measured(name, adapter, versions, tell)
     except _Wrong as found:
         return Library.not_trusted(name, versions, str(found))
     except BaseException as error:
-        return Library.not_trusted(name, versions, f"to ask what it can do here raises {brief(error)}{EITHER}")
+        return Library.not_trusted(name, versions, f"probing its capabilities raises {brief(error)}{EITHER}")
 
 
 def _expect_its_name(adapter: Adapter, name: str) -> None:
@@ -80,19 +80,19 @@ def _expect_its_name(adapter: Adapter, name: str) -> None:
     said = getattr(adapter, "name", None)
     if said != name:
         raise _Wrong(
-            f"it is announced as {name!r}, and its class {type(adapter).__qualname__} in {type(adapter).__module__} has the name {said!r}, so "
-            "failures would be held against another library; give the class and the entry point the same name"
+            f"its entry point is {name!r}, but its class {type(adapter).__qualname__} in {type(adapter).__module__} has the name {said!r}; "
+            "failures would accuse another library, so give the class and the entry point the same name"
         )
 
 
 def _versions(adapter: Adapter, tell: adapter_check.Tell) -> dict[str, str]:
-    tell("it is asked for versions")
+    tell("its versions are read")
     try:
         found = adapter.versions()
     except BaseException as error:
         raise _Wrong(f"versions() raises {brief(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(word, str) for pair in found.items() for word in pair):
-        raise _Wrong(f"versions() gives {found!r}; expected a dictionary of texts by the names of distributions")
+        raise _Wrong(f"versions() returns {found!r}; expected a dict of version strings by distribution name")
     return found
 
 
@@ -123,9 +123,7 @@ def _traits(adapter: Adapter) -> frozenset[Trait]:
     found = adapter.present_traits()
     other = next((trait for trait in found if not isinstance(trait, Trait)), None)
     if other is not None:
-        raise _Wrong(
-            f"its traits have {other!r} among them; expected members of {Trait.__module__}.{Trait.__qualname__}"
-        )
+        raise _Wrong(f"its traits contain {other!r}; expected members of {Trait.__module__}.{Trait.__qualname__}")
     return frozenset(found)
 
 
