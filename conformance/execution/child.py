@@ -140,7 +140,7 @@ class Child:
             self.end()
             return f"no answer after {seconds:g} s"
         if self._status is not None:
-            return f"a process that only tried it ended with {self._told(self._status)}"
+            return f"a process that only used the GPU ended with {self._told(self._status)}"
         trouble: str | None = json.loads(answer)["trouble"]
         return trouble
 
@@ -260,7 +260,7 @@ class Child:
             self._listen()
         notes["python stack"] = self._words.text
         if not self.end():
-            reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
+            reason += f"; it still exists {REAP_SECONDS:g} s after SIGKILL"
         if not watch.is_decided:
             return Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=reason, attachments=notes)
         return died(case, invariant, step, Outcome.HANG, reason, attachments=notes)
@@ -277,10 +277,10 @@ class Child:
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
         if not os.WIFSIGNALED(self._status) and not os.WEXITSTATUS(self._status) and answer:
             return Result.from_json(json.loads(answer)["result"])
-        how = f"died of {told}" if os.WIFSIGNALED(self._status) else f"ended by itself with {told}"
+        how = f"crashed with {told}" if os.WIFSIGNALED(self._status) else f"exited with {told}"
         if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in signal_senders.FOREIGN:
             self.killed = os.WTERMSIG(self._status)
-            how += signal_senders.told(self.killed, kills)
+            how = f"was killed by {told}{signal_senders.told(self.killed, kills)}"
         reason = f"the process {how} {when_lost}"
         return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
 

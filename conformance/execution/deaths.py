@@ -96,7 +96,7 @@ def died(
         step=step.doing.value,
         accused=_stand_in(step),
         reason=reason,
-        expected="a process that goes on" if seen else "",
+        expected="the process survives" if seen else "",
         seen=seen,
         attachments=told,
     )
@@ -115,7 +115,7 @@ AT_EXIT = "at the interpreter's exit, after the check had ended"
 _DID = {Doing.EXPORT: "exported the array", Doing.IMPORT: "imported the array", Doing.USE: "used the import"}
 
 
-SETTLED = "after the exchange, when the garbage was collected and caches were cleared"
+SETTLED = "after the exchange, during garbage collection and the clearing of caches"
 
 _LATER = "in a later case of the same process"
 

@@ -115,12 +115,12 @@ class Facts:
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What two environments, as in ``environment.json``, do not have in common, each in a few words."""
-    found = [f"{key} {now.get(key)} instead of {before[key]}" for key in before if _differs(key, before, now)]
+    found = [f"{key} is {now.get(key)}, but was {before[key]}" for key in before if _differs(key, before, now)]
     there = {library["name"]: library for library in now["libraries"]}
     for library in before["libraries"]:
         other = there.get(library["name"], {})
         found += [
-            f"{library['name']}: {key} {other.get(key)} instead of {library[key]}"
+            f"{library['name']}: {key} is {other.get(key)}, but was {library[key]}"
             for key in ("versions", "absent", "unusable", "devices", "traits")
             if other.get(key) != library[key]
         ]
@@ -145,7 +145,7 @@ def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents]
 
 def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
     found = fingerprint.first_difference(before, now) if before and now else ""
-    return found or "its files differ, but the list that would name them is missing"
+    return found or "its files differ, but the file with their digests is missing"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
@@ -178,7 +178,7 @@ def _driver(neutral: Path) -> dict[str, Any]:
     return {
         "available": False,
         "reason": found["reason"],
-        UNKNOWN: "the process that asks the driver " + found["ended"],
+        UNKNOWN: "the process that queries the driver " + found["ended"],
     }
 
 

@@ -46,13 +46,13 @@ def compared(result: Result, load: Load) -> Result:
     for loaded in tries:
         ended = load(loaded)
         if ended.outcome is Outcome.INCONCLUSIVE:
-            reason = f"{result.reason}; a process that only loads {_listed(loaded)} decides nothing: {ended.told}"
+            reason = f"{result.reason}; the control, a process that only loads {_listed(loaded)}, is inconclusive: {ended.told}"
             return Result(
                 result.case, Outcome.INCONCLUSIVE, result.level, reason=reason, attachments=result.attachments
             )
         if ended.outcome is not Outcome.PASS:
             return _by_loading(result, loaded, ended)
-    return result.beside({"control": f"a process that only loads {_listed(names)} ends well"}) if names else result
+    return result.beside({"control": f"a process that only loads {_listed(names)} exits cleanly"}) if names else result
 
 
 def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result:
@@ -71,7 +71,7 @@ def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result
         role=_SIDES[side],
         given=EXITING,
         accused=Accused(side, loaded, "the process only loaded the library") if len(loaded) == 1 else None,
-        reason=f"{_listed(loaded)} {how} at the interpreter's exit, also without an exchange",
+        reason=f"{_listed(loaded)} {how} at the interpreter's exit, even without an exchange",
         expected="exit code 0",
         seen=f"{result.reason}; a process that only loads {_listed(loaded)}: {ended.told}",
         attachments=result.attachments,

@@ -86,7 +86,7 @@ class Line:
             raise TimeoutError(f"no answer within {within:g} s")
         answer = self._answers.readline()
         if not answer.endswith(b"\n"):
-            raise ConnectionResetError("the other end is gone")
+            raise ConnectionResetError("the other end closed the connection")
         found: dict[str, Any] = json.loads(answer)
         return found
 

@@ -229,7 +229,7 @@ class Monitor:
         return trouble
 
     def _lost_with_gpu(self, case: Case, trouble: str) -> Result:
-        reason = f"the GPU cannot be used any more after {self._doubt}: {trouble}"
+        reason = f"the GPU is unusable after {self._doubt}: {trouble}"
         return Result(case, Outcome.LOST, Level.MUST, reason=reason)
 
 

@@ -44,4 +44,4 @@ class Tail:
         """Of what is held, or of a part of it, as much as is told."""
         told = "".join(line for line in held.splitlines(keepends=True) if not line.startswith(_NOISE))
         whole = self._all <= self._most and len(told) <= TOLD
-        return told if whole else f"[the beginning is left out] …{told[-TOLD:]}"
+        return told if whole else f"[truncated] …{told[-TOLD:]}"

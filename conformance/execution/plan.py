@@ -79,13 +79,13 @@ def _check_library(environment: Environment, name: str, devices: tuple[Device, .
     """Check that a named library can be tested. Without it the run would test the other libraries or the reference alone."""
     found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
     if found is not None and found.absent is not None:
-        raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")
+        raise BadSelection(f"--between: {name} is unusable here: {found.absent}")
     if found is not None and not found.sides.keys() & set(devices):
         places = " or ".join(device.value for device in devices if device is not Device.SIMULATED)
         why = "; ".join(found.unusable[device.value] for device in devices if device.value in found.unusable)
         raise BadSelection(
             f"--between: {name} has no arrays on {places} here{f' ({why})' if why else ''}; "
-            f"it has on {' and '.join(device.value for device in found.sides)}"
+            f"it has arrays on {' and '.join(device.value for device in found.sides)}"
         )
 
 
@@ -94,6 +94,6 @@ def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
     for name in wanted:
         if name not in by_id:
             raise BadSelection(
-                f"--case: this environment has no case {name!r}{meant(name, by_id, '`list --cases` prints those there are')}"
+                f"--case: this environment has no case {name!r}{meant(name, by_id, '`list --cases` prints them all')}"
             )
     return [by_id[name] for name in wanted]

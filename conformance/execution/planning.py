@@ -32,8 +32,8 @@ def planned(selection: plan.Selection, device: str) -> tuple[Facts, list[Case]]:
     if device != HOST and environment.UNKNOWN in facts.driver:
         raise UserError(
             f"it is unknown whether this machine has a GPU: {facts.driver[environment.UNKNOWN]}; run the command again, or test "
-            "host memory only with --device host"
+            "only host memory with --device host"
         )
     if device == CUDA and not facts.driver["available"]:
-        raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
+        raise UserError(f"--device cuda: {facts.driver['reason']}; this machine can only run --device host")
     return facts, plan.make(catalogue(), facts.environment, selection)

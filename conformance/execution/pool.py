@@ -118,9 +118,9 @@ class MonitorPool:
             self.listen(0)
             code = self._server.code
             self.was_ended = code is not None and -code in signal_senders.FOREIGN
-            return f"the server that forks processes ended with {self._server.ended}"
+            return f"the fork server ended with {self._server.ended}"
         if not self.has_begun and time.monotonic() - self._started > forkserver.START_SECONDS:
-            return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"
+            return f"the fork server has not started within {forkserver.START_SECONDS:g} s"
         return None
 
     def begin(self, schedule: Schedule, most: int) -> None:
@@ -238,7 +238,7 @@ class MonitorPool:
             self._ask(lane)
             return
         job, lane.job = lane.job, None
-        self._tell(lane, Event.TROUBLE, what=f"no process to run {job.case.id} in: {type(error).__name__}: {error}")
+        self._tell(lane, Event.TROUBLE, what=f"no process could run {job.case.id}: {type(error).__name__}: {error}")
 
     def _disconnect(self, lane: Lane) -> None:
         if lane.line is not None:

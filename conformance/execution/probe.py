@@ -189,7 +189,7 @@ def driver_trouble() -> str | None:
     from conformance.cuda import driver
 
     try:
-        return None if driver.device_count() else "the CUDA driver sees no device"
+        return None if driver.device_count() else "the CUDA driver reports no device"
     except (driver.DriverUnavailable, driver.CudaError) as error:
         return f"no CUDA driver: {error}"
 

@@ -61,7 +61,7 @@ class PytestPool:
         self._inbox.drain()
         code = self._server.code
         self.was_ended = self.was_ended or (code is not None and -code in signal_senders.FOREIGN)
-        return f"the server that forks processes ended with {self._server.ended}"
+        return f"the fork server ended with {self._server.ended}"
 
     def begin(self, schedule: Schedule, most: int) -> None:
         """Start pytest over the jobs of a stage, with ``most`` workers, or with one for exclusive jobs. Raises ``OSError``."""

@@ -286,13 +286,11 @@ def mistake(line: object) -> str:
         return ""
     told = shapes.mistake(line, _SHAPE)
     if told:
-        older = (
-            ", so an older version of this suite has made it" if isinstance(line, dict) and "clauses" in line else ""
-        )
+        older = ", so an older version of this suite wrote it" if isinstance(line, dict) and "clauses" in line else ""
         return f"is not a result: {told}{older}"
     assert isinstance(line, dict)
     if _id(line) != line["id"]:
-        return f"is not a result: its id is {reprlib.repr(line['id'])}, which is that of another case"
+        return f"is not a result: its id is {reprlib.repr(line['id'])}, which is the id of another case"
     return "" if _is_honest(line) else "is not a result: its outcome and its verdict disagree"
 
 

@@ -294,7 +294,7 @@ class Supervisor:
     @property
     def why_not(self) -> str:
         """Why a case has no outcome."""
-        return self.stopped or self._newest_trouble or "nothing was reported"
+        return self.stopped or self._newest_trouble or "no process reported a result"
 
     def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
@@ -414,7 +414,7 @@ class Supervisor:
             self._preloads = self._preloads and pool.has_begun
             trouble += self._last_words()
         elif not self._pass.open and pool.has_begun and time.monotonic() - self._pass.heard > _SILENCE:
-            trouble = f"no process has answered for {_SILENCE:g} s"
+            trouble = f"no process has sent a message for {_SILENCE:g} s"
         if trouble is not None:
             self._trouble(trouble)
         return trouble is not None
@@ -436,12 +436,12 @@ class Supervisor:
     def _give_up(self, begun: Open) -> None:
         """Run the case again, alone, the first time. The second time it is inconclusive: the suite's own process is stuck."""
         self._silenced[begun.case.id] += 1
-        told = f"the process that runs it did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
+        told = f"its monitor did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
             level = self._catalogue[begun.case.invariant].level
-            reason = f"{told}, and had to be killed, twice: a process of the run itself was stopped"
+            reason = f"{told}, and was killed, twice: a process of the run itself was stopped"
             self._conclude(Result(begun.case, Outcome.INCONCLUSIVE, level, reason=reason), begun.pid)
 
     def _conclude(self, result: Result, process: int) -> None:

@@ -170,7 +170,7 @@ class Tracer:
             return Accused(side, (name,), "the other side is the reference")
         guilty = {side: real[side] for side, trial in trials(suspect).items() if self._after(trial, victim) is not None}
         why = "; ".join(
-            f"{name} with the reference: {'the same' if side in guilty else 'nothing is lost'}"
+            f"{name} with the reference: {'the process is lost too' if side in guilty else 'the process survives'}"
             for side, name in real.items()
         )
         names = tuple(dict.fromkeys(guilty.values()))

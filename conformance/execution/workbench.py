@@ -65,7 +65,7 @@ class Workbench:
             told = f"{poisoned}, seen {after(result.case, step)}; the check had ended as {ended}"
             return died(result.case, invariant, step, Outcome.POISONED, told)
         except Exception as error:
-            told = f"whether the CUDA context is sound cannot be told: {brief(error)}"
+            told = f"the state of the CUDA context is unknown: {brief(error)}"
             return Result(result.case, Outcome.INCONCLUSIVE, invariant.level, reason=told)
         return result
 

@@ -70,7 +70,7 @@ class Driven:
         try:
             answer = self._monitors.answer(case, isolation)
         except OSError as error:
-            self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
+            self._tell(Event.TROUBLE, what=f"no process could run {case.id}: {type(error).__name__}: {error}")
             return
         self._tell(Event.END, result=answer.result.to_json(), process=answer.process)
 
@@ -101,7 +101,7 @@ class Starts:
     def pytest_internalerror(self) -> None:
         """Report a killed worker: xdist fails as a whole if a worker ends before its first answer."""
         if _a_worker_was_killed():
-            _tell(what="a signal of another process ended a worker before it had started", ended_by_others=True)
+            _tell(what="a signal of another process ended a worker before it started", ended_by_others=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
@@ -109,7 +109,7 @@ class Starts:
         self._failed += bool(error)
         if self._failed < _FUTILE_STARTS or self._works:
             return
-        what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their output"
+        what = f"{self._failed} workers ended before they started ({error}); diagnostics.log has their output"
         _tell(what=what, final=True)
         pytest.exit(what, returncode=pytest.ExitCode.INTERNAL_ERROR)
 

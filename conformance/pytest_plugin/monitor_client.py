@@ -66,7 +66,7 @@ class Monitors:
             reason = f"the monitor of the case gave {error}: a process of the run itself was stopped"
             return Answer(Result(case, Outcome.INCONCLUSIVE, level, reason=reason))
         except OSError as error:
-            return Answer(lost(case, f"no process to run it in: {error}"))
+            return Answer(lost(case, f"no process could run it: {error}"))
 
     def answer(self, case: Case, isolation: Isolation) -> Answer:
         """Have a case run. Raises ``OSError`` if three monitors were lost, ``TimeoutError`` if one is stuck."""
@@ -120,4 +120,4 @@ class Monitors:
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 why = self._given_up()
                 if why or time.monotonic() > give_up:
-                    raise NoMonitor(why or f"no server for {forkserver.START_SECONDS:g} s") from error
+                    raise NoMonitor(why or f"no fork server within {forkserver.START_SECONDS:g} s") from error

@@ -61,5 +61,5 @@ def asked(config: pytest.Config) -> Asked:
 def _words(text: str) -> tuple[str, ...]:
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out to choose everything")
+        raise argparse.ArgumentTypeError(f"{text!r} has no names; omit the option to select everything")
     return found

@@ -35,7 +35,7 @@ def brief(result: Result) -> str:
     """Return a result in one line: for the short summary, for ``-rs`` and ``-rx``."""
     built_for = canaries.built_for(result)
     if built_for is not None:
-        told = f"a canary that was built for {built_for.value} ended as {result.outcome.value}: {result.reason}"
+        told = f"a canary for the outcome {built_for.value} ended as {result.outcome.value}: {result.reason}"
     elif result.outcome is Outcome.REFUSED:
         told = result.reason
     else:

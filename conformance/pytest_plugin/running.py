@@ -83,7 +83,7 @@ class Running:
             report.longrepr = (*reporting.place_of(told.result), f"Skipped: {reporting.brief(told.result)}")
         elif isinstance(call.excinfo.value, Ended):
             first = told.culprits[0]
-            report.longrepr = reporting.longrepr(first, f"{first.case.id}, which was told before, {call.excinfo.value}")
+            report.longrepr = reporting.longrepr(first, f"{first.case.id}, reported earlier, {call.excinfo.value}")
 
 
 def take(item: pytest.Item, told: Told) -> None:

@@ -56,7 +56,7 @@ class Keeper:
         try:
             self._watch(libraries)
         except OSError as error:
-            self._give_up(f"the server that forks processes cannot be started: {error}")
+            self._give_up(f"the fork server cannot be started: {error}")
 
     def _watch(self, libraries: tuple[str, ...]) -> None:
         futile = ended = 0
@@ -74,7 +74,7 @@ class Keeper:
             futile = 0 if has_begun else futile + 1
             libraries = libraries if has_begun else ()  # one of them may have ended it
             if futile == _FUTILE or ended == _MOST:
-                self._give_up(f"the server that forks processes ended with {how}{self._last_words()}")
+                self._give_up(f"the fork server ended with {how}{self._last_words()}")
                 return
 
     def _started(self, libraries: tuple[str, ...]) -> forkserver.Server:

@@ -795,7 +795,10 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
         ("    def load(self): os.abort()", "while its library is loaded, its process died with signal 6"),
         ("    def load(self): raise KeyboardInterrupt", "load() raises KeyboardInterrupt"),
         ("    def versions(self): raise OSError('gone')", "versions() raises OSError: gone"),
-        ("    def versions(self): return {'it': 3}", "versions() returns {'it': 3}; expected a dict of version strings"),
+        (
+            "    def versions(self): return {'it': 3}",
+            "versions() returns {'it': 3}; expected a dict of version strings",
+        ),
         ("    traits = {'writes'}", "its traits contain 'writes'; expected members of"),
         ("import sys; sys.exit(0)", "importing it raises SystemExit: 0"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "while its adapter is imported, its process died with signal 11"),

@@ -106,10 +106,10 @@ def in_import(action: Callable[[], object]) -> Callable[[Exchange], None]:
 @pytest.mark.parametrize(
     ("action", "how", "seen"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "died of", "SIGKILL"),
-        (lambda: os.kill(os.getpid(), 40), "died of", "signal 40"),
-        (lambda: os._exit(7), "ended by itself with", "exit code 7"),
-        (lambda: os._exit(0), "ended by itself with", "exit code 0"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by", "SIGKILL"),
+        (lambda: os.kill(os.getpid(), 40), "was killed by", "signal 40"),
+        (lambda: os._exit(7), "exited with", "exit code 7"),
+        (lambda: os._exit(0), "exited with", "exit code 0"),
     ],
 )
 def test_a_death_names_the_actor_and_the_step(
@@ -120,7 +120,7 @@ def test_a_death_names_the_actor_and_the_step(
     assert result.reason == f"the process {how} {seen} while the reference imported the array"
     assert (result.outcome, result.code, result.step) == (Outcome.CRASH, "crash", "import")
     assert (result.role, result.given) == (CONSUMER, "NULL strides")
-    assert (result.expected, result.seen) == ("a process that goes on", seen)
+    assert (result.expected, result.seen) == ("the process survives", seen)
 
 
 def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,8 +134,8 @@ def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("end", "told", "outcome"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process died of SIGKILL", Outcome.CRASH),
-        (lambda: os._exit(7), "the process ended by itself with exit code 7", Outcome.CRASH),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL", Outcome.CRASH),
+        (lambda: os._exit(7), "the process exited with exit code 7", Outcome.CRASH),
         (signal.pause, "no end after 0.5 s", Outcome.HANG),
     ],
 )

@@ -92,7 +92,7 @@ def test_without_an_account_the_journal_counts(out: Path) -> None:
     note(out, passed(ONE), failed(TWO), begun=[THREE])
     found = check_folder.read(out)
     assert (outcomes(out), found.is_complete) == (["pass", "fail", "lost"], False)
-    assert found.results[THREE.id]["reason"] == "planned, but without an outcome: the run has not come to it"
+    assert found.results[THREE.id]["reason"] == "no result: the run has not reached the case"
     assert check_folder.left(out).unended == {THREE.id}
 
 
@@ -198,7 +198,7 @@ def test_a_failure_of_an_invariant_that_this_suite_does_not_know_accuses_nobody(
 def test_a_result_that_was_not_planned_is_a_mistake(out: Path) -> None:
     """In the account; in the journal it is a trial."""
     settle(out, passed(OF_NUMPY))
-    told = r"line 1 of .*/results\.jsonl is a result of pointer\.values/numpy-reference.*, which was not planned"
+    told = r"line 1 of .*/results\.jsonl is a result of pointer\.values/numpy-reference.*, which is not in the plan"
     with pytest.raises(Unreadable, match=told):
         check_folder.read(out)
 

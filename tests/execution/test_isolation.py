@@ -23,7 +23,7 @@ def test_a_risky_case_that_kills_its_child_is_a_crash_and_the_next_has_a_new_chi
     assert done.code == 0, done.stderr
     assert {r["verdict"] for r in done.results} == {"robustness"}
     assert set(done.outcomes().values()) == {"crash"}
-    assert {r["reason"] for r in done.results} == {"the process died of SIGSEGV while deadly imported the array"}
+    assert {r["reason"] for r in done.results} == {"the process crashed with SIGSEGV while deadly imported the array"}
 
 
 def test_a_crash_that_comes_with_the_third_import_is_the_librarys_own(conformance: Command, tmp_path: Path) -> None:
@@ -34,7 +34,9 @@ def test_a_crash_that_comes_with_the_third_import_is_the_librarys_own(conformanc
     assert sorted(done.outcomes().values())[0] == "crash"
     assert set(done.outcomes().values()) <= {"crash", "pass", "refused"}
     (told,) = [r for r in done.results if r["attempts"]]
-    assert told["reason"].startswith("the process is lost when the same case runs again: the process died of SIGABRT")
+    assert told["reason"].startswith(
+        "the process is lost when the same case runs again: the process crashed with SIGABRT"
+    )
     assert told["accused"]["libraries"] == ["deadly"]
     first, _ = told["attempts"]
     assert (first["where"], first["outcome"]) == ("in company", "crash")

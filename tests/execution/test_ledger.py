@@ -45,7 +45,7 @@ def test_what_has_no_result_is_left_and_would_be_lost(tmp_path: Path) -> None:
     book = opened(tmp_path, (passed(TWO),))
     book.take(passed(CANARY))
     assert book.left() == [ONE, THREE]
-    why = "planned, but without an outcome: no time"
+    why = "no result: no time"
     assert book.results("no time") == (
         Result(ONE, Outcome.LOST, Level.MUST, reason=why),
         passed(TWO),

@@ -313,7 +313,7 @@ def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Scr
     watch = Monitor(script.start)
     first = watch.run(case("a", Device.CUDA), Isolation.SHARED)
     later, host = watch.run(case("b", Device.CUDA), Isolation.SHARED), watch.run(case("c"), Isolation.SHARED)
-    told = f"the GPU cannot be used any more after {case('a', Device.CUDA).id}: no answer"
+    told = f"the GPU is unusable after {case('a', Device.CUDA).id}: no answer"
     assert (first.outcome, first.attempts[1].outcome) == (Outcome.HANG, Outcome.LOST)
     assert first.attempts[1].reason == told
     assert later == Result(case("b", Device.CUDA), Outcome.LOST, Level.MUST, reason=told)

@@ -139,7 +139,7 @@ def test_a_lost_process_violates_whatever_the_invariant_demands(bad: Outcome) ->
     lost = died(CASE, catalogue()[CASE.invariant], step, bad, "SIGSEGV", seen="signal 11", attachments=told)
     assert (lost.outcome, lost.level, lost.verdict.word, lost.role) == (bad, Level.MUST, "violates", Role.PRODUCER)
     assert (lost.step, lost.given, lost.reason) == ("export", "strided rows", "SIGSEGV")
-    assert (lost.expected, lost.seen, lost.attachments) == ("a process that goes on", "signal 11", {"stderr": "words"})
+    assert (lost.expected, lost.seen, lost.attachments) == ("the process survives", "signal 11", {"stderr": "words"})
     assert lost.clause.startswith("DLP-")
 
 

@@ -209,7 +209,7 @@ def test_what_is_freed_when_caches_are_cleared_is_the_doing_of_its_own_case(
     lost = [result for result in done.results if result["outcome"] == "crash"]
     assert lost
     assert {result["step"] for result in lost} == {"settle"}
-    told = "after the exchange, when the garbage was collected and caches were cleared; the check had ended as pass"
+    told = "after the exchange, during garbage collection and the clearing of caches; the check had ended as pass"
     assert all(told in result["reason"] for result in lost)
     assert {tuple(result["accused"]["libraries"]) for result in lost} == {("later",)}
     assert not [result["id"] for result in done.results if result["outcome"] == "inconclusive"]

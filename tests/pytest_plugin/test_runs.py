@@ -48,7 +48,7 @@ def test_a_crash_has_its_stack_and_its_tries_as_sections(deadly: Finished) -> No
     """Evidence is beside the failure, and the command that repeats it."""
     for title in ("native stack", "tries", "to repeat it"):
         assert re.search(rf"^-+ {title} -+$", deadly.stdout, re.MULTILINE), title
-    assert "alone: crash the process died of SIGSEGV" in deadly.stdout
+    assert "alone: crash the process crashed with SIGSEGV" in deadly.stdout
 
 
 def test_options_and_expressions_choose_cases(tmp_path: Path, site: Path) -> None:
@@ -115,7 +115,7 @@ def test_canaries_end_as_they_were_built_to_and_pass(tmp_path: Path, site: Path)
 
 
 def test_a_case_without_a_decision_is_an_error_of_its_own(tmp_path: Path, site: Path) -> None:
-    """Here the server that forks processes cannot stay: nothing can run, and nothing passes."""
+    """Here the fork server cannot stay: nothing can run, and nothing passes."""
     (tmp_path / "ends").mkdir()
     (tmp_path / "ends" / "sitecustomize.py").write_text(
         "import os, sys\nif 'conformance.execution.forkserver' in sys.orig_argv: os._exit(7)\n"
@@ -126,7 +126,7 @@ def test_a_case_without_a_decision_is_an_error_of_its_own(tmp_path: Path, site: 
     assert done.cases
     assert set(done.cases) == done.ended("error")
     assert {told.properties["outcome"] for told in done.cases.values()} == {"lost"}
-    assert "the server that forks processes ended with exit code 7" in done.stdout
+    assert "the fork server ended with exit code 7" in done.stdout
     assert done.code == pytest.ExitCode.TESTS_FAILED
 
 
