@@ -1,6 +1,6 @@
-"""The control of a process that is lost at the interpreter's exit: a process that only loads the libraries of the case, and exits.
+"""Control of a process that is lost at the interpreter's exit: a process that only loads the libraries of the case, and exits.
 
-A loss that the control shows too is not the doing of the exchange: an exit handler ends the process, or a replaced stream cannot be flushed.
+If the control is lost too, the exchange is not the cause: an exit handler crashes, or a replaced stream cannot be flushed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIDES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a control. ``outcome`` is ``PASS`` for a clean exit, and ``INCONCLUSIVE`` where it says nothing.
+    """End of a control. ``outcome`` is ``PASS`` for a clean exit, and ``INCONCLUSIVE`` if it proves nothing.
 
     ``told`` is the end in words, as part of a sentence.
     """
@@ -33,13 +33,13 @@ class Ended:
 
 
 Load = Callable[[tuple[str, ...]], Ended]
-"""Loads these libraries in a new process, which then exits."""
+"""Load these libraries in a new process, which then exits."""
 
 
 def compared(result: Result, load: Load) -> Result:
     """Return the result of a case whose process was lost at exit, after its controls: each library alone, then all of them.
 
-    A control that is lost as well is what the result tells; the libraries of several are not told apart.
+    If a control is lost too, the result reports that control. A loss that needs several libraries accuses none of them alone.
     """
     names = tuple(dict.fromkeys(name for name in result.case.libraries if name != REFERENCE))
     tries = [(name,) for name in names] + ([names] if len(names) > 1 else [])

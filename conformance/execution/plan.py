@@ -1,4 +1,4 @@
-"""From an environment and a selection to the list of cases, before anything runs."""
+"""Planning: derive the list of cases from an environment and a selection, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from conformance.suggestions import meant
 
 
 class BadSelection(ValueError):
-    """The user asked for something that there is not. The text is one sentence for them."""
+    """The user selected something that does not exist. The text is one sentence for the user."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the user asked for. Empty tuples mean everything."""
+    """The user's selection. An empty tuple selects everything."""
 
     devices: tuple[Device, ...] = tuple(Device)
     between: tuple[str, ...] = ()
@@ -27,14 +27,14 @@ class Selection:
     canaries: bool = False
 
     def includes(self, invariant: Invariant) -> bool:
-        """Whether cases of it are wanted. Canaries only by request: with ``canaries``, as a family, or by id."""
+        """Return whether cases of the invariant are selected. Canaries need ``canaries``, their family or their id in the selection."""
         if invariant.canary is not None:
             return self.canaries or invariant.family in self.families or bool(self.cases)
         return not self.families or invariant.family in self.families
 
 
 def make(catalogue: dict[str, Invariant], environment: Environment, selection: Selection) -> list[Case]:
-    """The cases in a fixed order. Raises :class:`BadSelection` for an absent library or an unknown case."""
+    """Return the cases in a fixed order. Raises :class:`BadSelection` for an absent library or an unknown case."""
     restricted = restrict(environment, selection)
     cases = [
         case
@@ -51,7 +51,7 @@ def make(catalogue: dict[str, Invariant], environment: Environment, selection: S
 
 
 def restrict(environment: Environment, selection: Selection) -> Environment:
-    """Only the chosen libraries, always with the reference, and only the chosen devices."""
+    """Return the environment with only the selected devices and libraries. The reference always stays."""
     for name in selection.between:
         _check_library(environment, name, selection.devices)
     chosen = tuple(
@@ -63,7 +63,7 @@ def restrict(environment: Environment, selection: Selection) -> Environment:
 
 
 def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], selection: Selection) -> None:
-    """Raise :class:`BadSelection` for a family or a library that nobody has ever heard of."""
+    """Raise :class:`BadSelection` for an unknown family or library."""
     families = dict.fromkeys(invariant.family for invariant in catalogue.values())
     for option, what, names, known in (
         ("--family", "family", selection.families, tuple(families)),

@@ -1,6 +1,6 @@
-"""The processes that run cases where pytest hands them out: a server, and one run of pytest with xdist for each stage.
+"""Pool in which pytest hands out the cases: a fork server, and one run of pytest with xdist for each stage.
 
-It is slower than a :class:`~conformance.execution.pool.MonitorPool`. It shows that pytest and ``check`` find the same.
+It is slower than a :class:`~conformance.execution.pool.MonitorPool`. It shows that pytest and ``check`` report the same results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .schedule import Schedule
 
 
 class PytestPool:
-    """As :class:`~conformance.execution.pool.Pool` demands. ``private`` is the private folder of the run."""
+    """A :class:`~conformance.execution.pool.Pool` that runs pytest. ``private`` is the private folder of the run."""
 
     def __init__(
         self, libraries: tuple[str, ...], private: Path, neutral: Path, receive: Receive, words: Tail, seed: str
@@ -85,7 +85,7 @@ class PytestPool:
             self.was_ended = self.was_ended or self._pytest.returncode < 0
 
     def give_up(self, name: str, pid: int) -> None:
-        """Kill the worker that does not answer for its case. xdist starts another one."""
+        """Kill the worker that does not answer. xdist starts another one."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
