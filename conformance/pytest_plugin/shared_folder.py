@@ -1,6 +1,6 @@
-"""The private folder that the process which owns a run hands to the workers of xdist, and its files.
+"""Private folder that the owner of a run shares with the workers of xdist, and the files in it.
 
-Only the owner probes the libraries. The plan reaches the workers as a file, because it may have tens of thousands of cases.
+Only the owner probes the libraries. The plan travels to the workers in a file, because it may have tens of thousands of cases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Handed:
 
     @property
     def plan(self) -> Path:
-        """File with a case a line."""
+        """File with one case a line."""
         return self.folder / "plan"
 
     @property
@@ -36,12 +36,12 @@ class Handed:
 
     @property
     def gone(self) -> Path:
-        """File that says why there will be no server."""
+        """File with the reason why there will be no server."""
         return self.folder / "gone"
 
     @property
     def gate(self) -> Path:
-        """Lock of the turns on the GPU."""
+        """Lock file for the turns on the GPU."""
         return self.folder / "gate"
 
     def write(self, cases: list[Case]) -> None:
@@ -54,17 +54,17 @@ class Handed:
 
 
 def give(workerinput: dict[str, object], handed: Handed) -> None:
-    """Hand a folder to a worker that is about to start."""
+    """Pass the folder to a worker that is about to start."""
     workerinput[_KEY] = str(handed.folder)
 
 
 def given(config: pytest.Config) -> Handed | None:
-    """Return what this worker was given; ``None`` in a process that is no worker."""
+    """Return the folder that this worker received; ``None`` in a process that is no worker."""
     if not hasattr(config, "workerinput"):
         return None
     return Handed(Path(cast(str, config.workerinput[_KEY])))
 
 
 def workers(config: pytest.Config) -> int:
-    """Return how many workers xdist has; 0 in a process that is no worker."""
+    """Return the number of xdist workers; 0 in a process that is no worker."""
     return int(getattr(config, "workerinput", {}).get("workercount", 0))

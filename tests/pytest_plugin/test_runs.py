@@ -46,7 +46,7 @@ def test_a_failure_shows_statement_clause_accused_expected_and_actual(deadly: Fi
 
 def test_a_crash_has_its_stack_and_its_tries_as_sections(deadly: Finished) -> None:
     """Evidence is beside the failure, and the command that repeats it."""
-    for title in ("native stack", "tries", "to repeat it"):
+    for title in ("native stack", "tries", "to reproduce"):
         assert re.search(rf"^-+ {title} -+$", deadly.stdout, re.MULTILINE), title
     assert "alone: crash the process crashed with SIGSEGV" in deadly.stdout
 
