@@ -46,7 +46,7 @@ def untried(results: Mapping[str, Result]) -> list[Case]:
 
 
 def unsettled(results: Mapping[str, Result]) -> Iterator[str]:
-    """Yield the ids of failures whose accused side is still open, because a trial has no result."""
+    """Yield the ids of failures without a known accused side, because a trial has no result."""
     for id, result in results.items():
         if _needs_trial(result) and any(trial.id not in results for trial in trials(result.case).values()):
             yield id

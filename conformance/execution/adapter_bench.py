@@ -88,7 +88,7 @@ class Made:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """In bytes."""
+        """Expected strides, in bytes."""
         return tuple(stride * self.kind.itemsize for stride in self.form.strides)
 
     def values(self, block: bytes) -> bytes:

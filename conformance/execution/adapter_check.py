@@ -44,7 +44,7 @@ from .adapter_bench import (
 Tell = Callable[[str], None]
 """Receives the next step as a clause that can follow "while". A probe that crashes cannot report its step afterwards."""
 _EASY = ("float32", "int32", "uint8", "int64", "float64")
-"""Element types whose values are easiest to read in a message."""
+"""Element types with values that are easiest to read in a message."""
 _PROTOCOLS = {
     Protocol.DLPACK: ("DLPack", ("__dlpack__", "__dlpack_device__")),
     Protocol.CAI: ("the CUDA Array Interface", ("__cuda_array_interface__",)),

@@ -62,7 +62,7 @@ _METHODS: dict[Trait, tuple[str, ...]] = {
 }
 """Methods that an adapter with a trait must override."""
 _BY_ITSELF = {Trait.READONLY: Trait.IMMUTABLE}
-"""Traits whose methods are not needed if the adapter has the other trait."""
+"""Traits that need no methods if the adapter has the other trait."""
 
 
 def methods(bench: Bench) -> None:

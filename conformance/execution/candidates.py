@@ -40,7 +40,7 @@ def measure(folder: str) -> dict[str, Any]:
 
 
 def died(folder: str, reason: str) -> dict[str, Any]:
-    """Return the facts about a candidate whose probe did not return them."""
+    """Return the facts about a candidate after its probe returned none."""
     return {"folder": folder, "distribution": None, "found": [], "modules": [], "trouble": reason}
 
 

@@ -100,7 +100,7 @@ class Left:
     unended: frozenset[str]
     """Cases that started and have no result."""
     unsettled: frozenset[str] = frozenset()
-    """Failures whose accused side a stopped run did not determine any more."""
+    """Failures for which a stopped run did not determine the accused side any more."""
     damage: tuple[str, ...] = ()
     """One sentence for each skipped line."""
 

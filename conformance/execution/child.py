@@ -73,7 +73,9 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             time_spent.take()
-            time_spent.add(time_spent.Purpose.START, -forked)
+            time_spent.add(
+                time_spent.Purpose.START, -forked
+            )  # _serve adds the time of its start: the sum is the duration
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
             _live(supervisor, requests, answers, speak, workbench, self._steps, self._pauses)
@@ -310,7 +312,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
-        if self._status is None:
+        if self._status is None:  # a new child may not have its own process group yet
             os.kill(self.pid, signal.SIGKILL)
 
     def _let_go(self) -> None:
@@ -336,7 +338,7 @@ def _live(
         # The child has its own process group, which Ctrl-C does not reach. So a KeyboardInterrupt comes from a library.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         children.die_with_parent()
-        if os.getppid() != supervisor:
+        if os.getppid() != supervisor:  # the parent ended before the call above took effect
             os._exit(0)
         os.dup2(speak, 1)
         os.dup2(speak, 2)

@@ -13,7 +13,7 @@ from conformance.reference import managed
 from .results import Result
 
 NOTE = "after the check"
-"""Name of the note that names the library whose cleanup call failed."""
+"""Name of the note that names the library with a failed cleanup call."""
 
 
 def settle(exchange: Exchange, result: Result, libraries: Iterable[Adapter]) -> None:

@@ -176,7 +176,7 @@ def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing,
 
 
 def _settling(invariant: Invariant) -> Role | None:
-    """Return the role whose clause is cited for a loss after the check, before trials find the accused side."""
+    """Return the role that the cited clause binds, for a loss after the check, before trials find the accused side."""
     return next((role for role in (Role.CONSUMER, Role.PRODUCER) if invariant.duties[role]), None)
 
 

@@ -92,7 +92,7 @@ class Facts:
     """Digest of the files of this copy of the suite."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the content of ``environment.json``."""
         return {
             "suite": conformance.__version__,
             "suite_files": self.suite_files,
@@ -104,7 +104,7 @@ class Facts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Facts:
-        """The reverse of :meth:`to_json`."""
+        """Return the facts from the content of ``environment.json``."""
         libraries = tuple(Library.from_json(d) for d in data["libraries"])
         found = _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
         return replace(
@@ -133,7 +133,7 @@ def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents], now: Facts) -> list[str]:
-    """Return a sentence for each library, and for the suite, whose files differ although the versions are equal.
+    """Return a sentence for each library, and for the suite, with files that differ although the versions are equal.
 
     ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, which may be incomplete.
     Each sentence names the first file that differs.
@@ -231,7 +231,7 @@ def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe"
 
 
 def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:
-    """Return the last answer of a probe, or a ``reason`` if its process died, hung or gave no answer.
+    """Return the last answer of a probe, or a ``reason`` if its process crashed, hung or gave no answer.
 
     For a process that died the result also has the exit code. The probe runs in the folder ``neutral``. Raises
     :class:`NoTemporaryFiles`.
@@ -283,7 +283,7 @@ def _newest(answer: Path) -> dict[str, Any]:
 
 
 def _dead(name: str, ended: str, said: dict[str, Any], errors: str = "") -> dict[str, Any]:
-    """Return the facts about a library whose probe ended: its last output, and the step of the adapter check, if one was running."""
+    """Return the facts about a library after the end of its probe: its last output, and the step of the adapter check, if one was running."""
     words, _ = crash_trace.parted(errors)
     tail = " ".join(words[-_TAIL:].split())
     notes = crash_trace.evidence(errors)

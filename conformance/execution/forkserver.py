@@ -29,7 +29,7 @@ SOCKET = "CONFORMANCE_SERVER"
 HELLO = "hello"
 """Key of the request for the process id of a monitor, and of its answer."""
 START_SECONDS = 900.0
-"""Timeout of all imports in the server. A server that dies is detected at once."""
+"""Timeout of all imports in the server. The end of a server is detected at once."""
 
 
 class Server:
@@ -92,6 +92,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
     os.write(2, "".join(f"not preloaded: {problem}\n" for problem in problems).encode(errors="backslashreplace"))
     catalogue()
     gc.freeze()  # these objects live as long as the process, so no child needs to scan them
+    # The kernel then reaps ended monitors, so none stays as a zombie. A monitor waits for its own children, so it resets this.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = listening(path)
     server = os.getpid()
@@ -99,7 +100,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
         connection, _ = listener.accept()
         if os.fork() == 0:
             children.die_with_parent(signal.SIGTERM)
-            if os.getppid() != server:
+            if os.getppid() != server:  # the server ended before the call above took effect
                 os._exit(0)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()

@@ -36,7 +36,7 @@ class Job:
         return bool(self.company) or self.isolation.starts_processes
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data: a line of the job file, and a request to a monitor."""
+        """Return a JSON object: a line of the job file, and a request to a monitor."""
         traced = {name: [case.to_json() for case in getattr(self, name)] for name in ("before", "suspects")}
         return {
             "case": self.case.to_json(),

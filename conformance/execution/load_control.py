@@ -37,7 +37,7 @@ Load = Callable[[tuple[str, ...]], Ended]
 
 
 def compared(result: Result, load: Load) -> Result:
-    """Return the result of a case whose process was lost at exit, after its controls: each library alone, then all of them.
+    """Return the result of a case that lost its process at exit, after its controls: each library alone, then all of them.
 
     If a control is lost too, the result reports that control. A loss that needs several libraries accuses none of them alone.
     """

@@ -47,6 +47,7 @@ def listening(path: str) -> socket.socket:
     with address(f"{path}.new") as name:
         listener.bind(name)
     listener.listen(_WAITING)
+    # bind() creates the file before listen(). After the rename, a client that sees the file can connect.
     os.rename(f"{path}.new", path)
     return listener
 

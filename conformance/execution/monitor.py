@@ -92,7 +92,7 @@ class Monitor:
         """Newest result of a case that ran alone for a trace."""
 
     def close(self) -> None:
-        """End all children."""
+        """End all children that still run."""
         for child in self._living:
             child.end()
 
@@ -207,6 +207,7 @@ class Monitor:
         return self._company[kind]
 
     def _new(self) -> Runs:
+        # A child that kept a sibling's pipe open would hide the end of that sibling.
         child = self._start((*self._secret, *(d for other in self._living for d in other.descriptors)))
         self._living = [*(other for other in self._living if not other.died), child]
         return child

@@ -19,14 +19,14 @@ class Tail:
         self._all = 0
 
     def add(self, piece: bytes) -> None:
-        """Append a piece."""
+        """Append the next bytes of the stream."""
         self._all += len(piece)
         self._kept += piece[-self._most :]
         if len(self._kept) > 2 * self._most:
             del self._kept[: -self._most]
 
     def clear(self) -> None:
-        """Discard everything."""
+        """Discard all bytes so far."""
         self._kept.clear()
         self._all = 0
 

@@ -56,13 +56,13 @@ class Pool(Protocol):
         """Take the jobs of a stage, of which ``most`` may run at a time."""
 
     def listen(self, seconds: float) -> None:
-        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+        """Hand out jobs, and receive what has arrived, waiting at most ``seconds``."""
 
     def give_up(self, name: str, pid: int) -> None:
         """Kill the process that does not answer for its case."""
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
 
 
 @dataclass
@@ -130,7 +130,7 @@ class MonitorPool:
         self._working = [self._alone, *self._lanes[: most - 1]] if schedule.is_exclusive else self._lanes[:most]
 
     def listen(self, seconds: float) -> None:
-        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+        """Hand out jobs, and receive what has arrived, waiting at most ``seconds``."""
         if self.has_begun and self._server.ended is None:
             self._hand_out()
         for key, _ in self._selector.select(seconds):
@@ -149,7 +149,7 @@ class MonitorPool:
                 self._disconnect(lane)
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
         for lane in (self._alone, *self._lanes):
             self._disconnect(lane)
         self._server.close()

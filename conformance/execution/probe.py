@@ -76,7 +76,7 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
 
 
 def _expect_its_name(adapter: Adapter, name: str) -> None:
-    """Check the name of the adapter. A copied adapter may keep the name of the original, whose library would then be accused."""
+    """Check the name of the adapter. A copied adapter may keep the name of the original, and failures would then accuse that library."""
     said = getattr(adapter, "name", None)
     if said != name:
         raise _Wrong(

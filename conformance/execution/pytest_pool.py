@@ -36,7 +36,7 @@ class PytestPool:
         self._is_silent = False
         """Whether all processes have closed their output."""
         self.was_ended = False
-        place = str(time.monotonic_ns())
+        place = str(time.monotonic_ns())  # an earlier pool of this run has left its sockets in the folder
         self._report = str(private / f"report{place}")
         self._inbox = Inbox(self._report, self._take)
         reading, self._output = os.pipe()
@@ -46,7 +46,7 @@ class PytestPool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether pytest runs."""
+        """Whether pytest still runs the jobs of the stage."""
         return self._pytest is not None and self._pytest.poll() is None
 
     @property
@@ -77,7 +77,7 @@ class PytestPool:
         self._pytest = harness.start(workers, self._private, self._output, variables)
 
     def listen(self, seconds: float) -> None:
-        """Receive what has arrived, waiting at most so long. At the end of pytest receive all."""
+        """Receive what has arrived, waiting at most ``seconds``. At the end of pytest receive all."""
         self._inbox.listen(seconds)
         if self._pytest is not None and self._pytest.poll() is not None:
             self._inbox.drain()
@@ -90,7 +90,7 @@ class PytestPool:
             os.kill(pid, signal.SIGKILL)
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
         if self._pytest is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pytest.pid, signal.SIGKILL)

@@ -25,7 +25,7 @@ from .hazards import isolation_of
 from .results import Result, Where
 
 _SHARING = (Isolation.SHARED, Isolation.RISKY, Isolation.FRESH)
-"""Isolations whose failures come from the first try only."""
+"""Isolations that give a failure only one try."""
 _REPEATED = (Where.ALONE, Where.SECOND)
 COMPANY = 8
 """Maximum number of cases that are repeated in one process."""

@@ -36,7 +36,7 @@ class Where(str, Enum):
     """Kind of process in which a case was tried."""
 
     COMPANY = "in company"
-    """After other cases."""
+    """In a shared process that had run other cases before."""
     RESTARTED = "first after a restart"
     """As the first case of a process that replaced a lost one."""
     SHARED = "in a shared process"
@@ -60,7 +60,7 @@ class Attempt:
     outside: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the JSON object of ``results.jsonl``."""
         return {
             "where": self.where.value,
             "outcome": self.outcome.value,
@@ -71,7 +71,7 @@ class Attempt:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Attempt:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(
             Where(data["where"]),
             Outcome(data["outcome"]),
@@ -94,12 +94,12 @@ class Accused:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the JSON object of ``results.jsonl``."""
         return {"side": self.side.value, "libraries": list(self.libraries), "why": self.why}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Accused:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(Side(data["side"]), tuple(data["libraries"]), data["why"])
 
 
@@ -140,7 +140,7 @@ class Result:
         return _VERDICTS.get(self.outcome, Verdict.UNDECIDED)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a line of ``results.jsonl``."""
+        """Return a line of ``results.jsonl``, as an object."""
         case = self.case.to_json()
         case.pop("missing", None)
         del case["tier"]
@@ -167,7 +167,7 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(
             case=Case.from_json({**data, "tier": "full"}),
             outcome=Outcome(data["outcome"]),

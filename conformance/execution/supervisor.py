@@ -82,7 +82,7 @@ class Settings:
 class Run:
     """A finished run. ``stopped`` is the reason if it was stopped, and ``signal`` the signal that stopped it.
 
-    ``unsettled`` is the number of failures whose accused side a stopped run did not determine any more.
+    ``unsettled`` is the number of failures for which a stopped run did not determine the accused side any more.
     """
 
     results: tuple[Result, ...]
@@ -196,7 +196,7 @@ class Supervisor:
         self._seconds: dict[str, str] = {}
         """For each failure under repeat, the name of its second process."""
         self._traced: set[str] = set()
-        """Victims whose trace has ended."""
+        """Victims with a finished trace."""
         self._culprits: list[Case] = []
         self.stopped = ""
         self._neutral = private / "neutral"

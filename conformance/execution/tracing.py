@@ -58,12 +58,12 @@ class Traced:
     alone: Result | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return the JSON object of a monitor's answer."""
         return {name: None if each is None else each.to_json() for name, each in vars(self).items()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Traced:
-        """Return the reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(*(None if data[name] is None else Result.from_json(data[name]) for name in ("culprit", "alone")))
 
 
@@ -170,7 +170,7 @@ class Tracer:
         return lost if lost is not None and lost.place else None
 
     def _accused(self, suspect: Case, victim: Case) -> Accused:
-        """Return the libraries of the suspect whose exchange with the reference also makes the victim lose the process."""
+        """Return the libraries of the suspect that, in an exchange with the reference, also make the victim lose its process."""
         real = real_sides(suspect)
         if len(real) == 1:
             ((side, name),) = real.items()

@@ -26,7 +26,7 @@ class Isolated:
             return self._judge.judged(case)
 
     def close(self) -> None:
-        """End the monitor."""
+        """Close the connection, which ends the monitor."""
         self._monitors.close()
 
     def _given_up(self) -> str:

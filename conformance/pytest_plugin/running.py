@@ -49,7 +49,7 @@ class Running:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Run the case."""
+        """Run the case of the item in a child process."""
         case = case_of(item)
         if case is not None:
             take(item, self._runs.run(case))

@@ -15,7 +15,7 @@ from conformance.checks.catalogue import Case
 from conformance.execution.results import read_lines, write_lines
 
 _KEY = "conformance"
-"""Key in ``workerinput``."""
+"""Key of the folder in the ``workerinput`` of xdist."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Handed:
         return self.folder / "gate"
 
     def write(self, cases: list[Case]) -> None:
-        """Write the plan."""
+        """Write the cases of the plan to its file."""
         write_lines(self.plan, (case.to_json() for case in cases))
 
     def cases(self) -> list[Case]:
-        """Read the plan."""
+        """Read the cases of the plan from its file."""
         return [Case.from_json(record) for record in read_lines(self.plan)]
 
 
