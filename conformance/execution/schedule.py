@@ -122,7 +122,7 @@ class Kind(Enum):
     RISKY = "risky"
     """They may lose their process, and the next one needs a start."""
     STARTING = "starting"
-    """They need a new process for each case."""
+    """They need a new process, for a case or for a company."""
 
 
 _SHARES = {Kind.STARTING: 2, Kind.LONG: 4, Kind.RISKY: 4}

@@ -1,4 +1,4 @@
-"""An adapter is tried against itself: each kind of mistake is told by name, and the adapters that are built in are trusted."""
+"""Self-check of adapters: each kind of mistake has its own message, and the built-in adapters pass."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ PACKAGE = str(Path(conformance.__file__).parents[1])
 
 
 def silent(_: str) -> None:
-    """Nobody listens."""
+    """Ignore the step."""
 
 
 def found(adapter: Adapter, device: Device = Device.HOST) -> str | None:
-    """What the probe finds out about an adapter on a device."""
+    """Return the mistake that the probe finds in an adapter on a device."""
     adapter.load()
     first = adapter_check.first_look(adapter, device, silent)
     return first or adapter_check.mistake(adapter, device, probe._side(adapter, device), silent)
@@ -573,7 +573,7 @@ MISTAKES = {
     StateRaises: "creating an array in the state lazy raises KeyError: 'lazy'" + EITHER,
     AddsTwo: "kernel_increment() changes 1 2 3 4 5 6 7 to 3 4 5 6 7 8 9; expected 2 3 4 5 6 7 8",
 }
-"""A wrong adapter for each mistake, and the fact that tells it."""
+"""A wrong adapter for each mistake, and its message."""
 ON_STREAMS = {
     ZeroIsDefault: "handle() of the default stream is 0; expected 1 or 2",
     FillsBytes: "fill() on a stream leaves 1.17901e+08",
@@ -584,7 +584,7 @@ ON_STREAMS = {
 
 @pytest.mark.parametrize("kind", MISTAKES, ids=lambda kind: kind.__name__)
 def test_a_wrong_adapter_is_told_by_what_it_says(kind: type[Adapter]) -> None:
-    """The fact, and nothing that differs from run to run: two environments are compared by these words."""
+    """The message is identical in every run, because environments are compared by it."""
     told = found(kind())
     assert told is not None
     assert MISTAKES[kind] in told
@@ -593,7 +593,7 @@ def test_a_wrong_adapter_is_told_by_what_it_says(kind: type[Adapter]) -> None:
 
 @pytest.mark.parametrize("kind", ON_STREAMS, ids=lambda kind: kind.__name__)
 def test_a_wrong_adapter_is_told_by_what_it_does_on_streams(kind: type[Adapter]) -> None:
-    """Where there are streams: the host has none, so nothing is found there."""
+    """Only devices with streams show these mistakes; the host has none."""
     assert ON_STREAMS[kind] in (found(kind(), Device.SIMULATED) or "")
     assert found(kind()) is None
 
@@ -605,18 +605,18 @@ def test_the_reference_is_trusted(device: Device) -> None:
 
 
 def test_a_flawless_adapter_of_arrays_of_its_own_is_trusted() -> None:
-    """So what the mistakes above are told by is the mistake."""
+    """So the messages above come from the mistakes."""
     assert found(Boxes()) is None
 
 
 def test_an_adapter_of_vectors_alone_is_trusted() -> None:
-    """What is tried of a packed array is tried of a vector."""
+    """Checks of a packed array use a vector instead."""
     assert found(OneDimension()) is None
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "reference"])
 def test_the_adapters_that_are_built_in_are_trusted(name: str) -> None:
-    """As far as their libraries are here."""
+    """Adapters of installed libraries pass."""
     (measured,) = environment.measure((name,)).environment.libraries
     if measured.absent is not None and measured.untrusted is None:
         pytest.skip(measured.absent)
@@ -624,7 +624,7 @@ def test_the_adapters_that_are_built_in_are_trusted(name: str) -> None:
 
 
 class Declines(ReferenceAdapter):
-    """Its library cannot do here what it can do elsewhere: the adapter says so, and why."""
+    """The library lacks a feature here that it has elsewhere; the adapter reports that with a cause."""
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         raise Unsupported("not on this machine") from OSError("no such thing here")
@@ -634,7 +634,7 @@ class Declines(ReferenceAdapter):
 
 
 def test_what_a_library_does_not_have_here_is_no_mistake_of_its_adapter() -> None:
-    """A cause says that it was the library that declined; kernels and memory may need what is not there."""
+    """With a cause, the library refused. Kernels and memory may need hardware that is missing."""
     assert found(Declines()) is None
 
 
@@ -662,7 +662,7 @@ def test_how_a_library_exchanges_says_nothing_about_its_adapter() -> None:
 
 
 def test_memory_is_known_without_a_crash() -> None:
-    """Ours, nobody's, and what can only be read."""
+    """Memory of this process, unmapped addresses, and read-only memory."""
     import ctypes
     import mmap
 
@@ -727,14 +727,14 @@ def installed(folder: Path, wrong: str) -> Path:
 
 
 def library(done: Finished) -> dict[str, Any]:
-    """What ``environment.json`` says of it."""
+    """Return the library's entry in ``environment.json``."""
     libraries = json.loads((done.out / "environment.json").read_text())["libraries"]
     return next(library for library in libraries if library["name"] == "stripes")
 
 
 @pytest.fixture
 def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Library]:
-    """Return what a run finds out, in a process of its own, about an adapter that is wrong in this way."""
+    """Return the library that a separate probe finds for an adapter that is wrong in this way."""
 
     def run(wrong: str) -> Library:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(installed(tmp_path / "site", wrong)), PACKAGE)))
@@ -745,7 +745,7 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], L
 
 
 def gaps(library: Library) -> tuple[Gap, ...]:
-    """Of a run that tests the other libraries on host memory."""
+    """Return the gaps of a run that tests the other libraries on host memory."""
     case = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST)
     return untested(Environment((library,)), [case]).unusable
 
@@ -807,7 +807,7 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
 def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
     probed: Callable[[str], Library], wrong: str, fact: str
 ) -> None:
-    """What was tried is known, because it is told before."""
+    """The message has the step of the check, because the probe reports each step before it begins."""
     library = probed(wrong)
     assert (library.absent or "").startswith("adapter not to be trusted: ")
     assert fact in (library.absent or "")
@@ -816,7 +816,7 @@ def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
 
 
 def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(probed: Callable[[str], Library]) -> None:
-    """Copied from NumPy's, it would have NumPy accused."""
+    """A copy of NumPy's adapter would accuse NumPy."""
     library = probed('    name = "numpy"')
     assert library.untrusted == (
         "its entry point is 'stripes', but its class Adapter in stripes_module has the name 'numpy'; failures would accuse "
@@ -848,6 +848,6 @@ def test_a_declared_copy_keyword_is_tried(take: str, fact: str | None, probed: C
 
 
 def test_an_adapter_that_cannot_be_imported_keeps_nobody_from_a_script(conformance: Command, tmp_path: Path) -> None:
-    """Whoever asks for a case of other libraries gets it, and not the end of the broken one."""
+    """A case of other libraries still runs."""
     done = conformance("repro", CASE, path=installed(tmp_path / "site", "import sys; sys.exit(0)"))
     assert (done.code, CASE in done.stdout) == (0, True)

@@ -1,4 +1,4 @@
-"""Risky cases share a child for as long as all goes well in it."""
+"""Isolation: risky cases share a child until one of them loses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SELECTED = tuple(word for case in CASES for word in ("--case", case))
 def test_a_risky_case_that_kills_its_child_is_a_crash_and_the_next_has_a_new_child(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """Every one of them is told with its signal. What is given here no protocol allows, so no promise is broken."""
+    """Each crash is reported with its signal. No protocol allows this input, so no clause is violated."""
     path = install(tmp_path / "site", "deadly", take="os.kill(os.getpid(), signal.SIGSEGV)")
     done = conformance("check", "--between", "deadly", *SELECTED, "-n", "1", path=path)
     assert done.code == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What a run knows of its cases, and what happens to it when the journal cannot be written."""
+"""Results of a run in the ledger, and a journal that cannot be written."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_status_counts_verdicts_of_before_and_of_now(tmp_path: Path) -> None
 
 
 def test_cases_beside_the_plan_count_for_nothing_but_are_run_once(tmp_path: Path) -> None:
-    """They tell who is accused; one that is known from before is not left."""
+    """Trials determine the accused. A trial with an earlier result does not run again."""
     before, new = case("pointer.values", "trial"), case("pointer.values", "other trial")
     book = opened(tmp_path, (passed(ONE), passed(before)))
     book.add_trials([before, new])

@@ -1,4 +1,4 @@
-"""What a monitor does with a case: whose company, when again, when the GPU is looked at. With children made of paper."""
+"""Monitors: the child for each case, repeats, and checks of the GPU. The tests use fake children."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.protocols.clauses import Level
 
 @dataclass
 class Script:
-    """How each case ends, try by try (``pass`` when there is nothing left), and what the GPU answers to each probe."""
+    """Outcomes of each case by try (``pass`` if none is left), and the GPU's answers to probes."""
 
     endings: dict[str, list[Outcome]] = field(default_factory=dict)
     probes: list[str | None] = field(default_factory=list)
@@ -99,7 +99,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Script:
-    """A world in which nobody waits."""
+    """A monitor without waits."""
     monkeypatch.setattr(monitor.time, "sleep", pauses.append)
     return Script()
 
@@ -165,7 +165,7 @@ def test_all_cases_of_the_lost_process_are_told(script: Script) -> None:
 def test_who_kills_its_company_is_tried_again_in_a_new_process(
     script: Script, death: Outcome, isolation: Isolation
 ) -> None:
-    """Both tries are told, and the next case has a process that is sound."""
+    """The result has both tries, and the next case runs in a new process."""
     script.endings = {"b": [death, death]}
     watch = Monitor(script.start)
     _, lost, after = [watch.run(case(name), isolation) for name in "abc"]
@@ -177,7 +177,7 @@ def test_who_kills_its_company_is_tried_again_in_a_new_process(
 
 @pytest.mark.parametrize("first", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
 def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outcome) -> None:
-    """Nobody knows whose it is: another case of that process may have done it."""
+    """The cause is unknown: another case of that process may have caused it."""
     script.endings = {"b": [first]}
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
@@ -307,7 +307,7 @@ def test_a_gpu_that_comes_back_is_used_again(script: Script, pauses: list[float]
 
 
 def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Script) -> None:
-    """Not run is told as such, with the case after which it happened. The last try says nothing: the GPU may have been gone before it."""
+    """A case that did not run is reported so, with the case before it. The last try says nothing: the GPU may have been unusable before it."""
     script.endings = {"a": [Outcome.HANG, Outcome.HANG]}
     script.probes = ["no answer"] * 20
     watch = Monitor(script.start)

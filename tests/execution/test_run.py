@@ -1,4 +1,4 @@
-"""The command ``check`` as a whole: what it writes, what it accounts for, how it ends."""
+"""The command ``check`` as a whole: its files, its accounting and its exit codes."""
 
 from __future__ import annotations
 

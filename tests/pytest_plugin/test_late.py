@@ -1,4 +1,4 @@
-"""A case that has ended the process of a later one was told before: the later test has an error that names it."""
+"""A reported case that caused the loss of a later case's process: the later test has an error that names it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def item_with(*culprits: Result) -> pytest.Item:
 
 
 def test_the_teardown_of_the_later_test_fails_and_names_the_earlier_case() -> None:
-    """Its id and its death are in the report, in place of a traceback of the suite's own code."""
+    """The report has its id and its crash, without a traceback of the suite's own code."""
     item = item_with(
         Result(EARLIER, Outcome.CRASH, Level.MUST, code="crash", reason="the process crashed with SIGSEGV")
     )
@@ -53,5 +53,5 @@ def test_the_teardown_of_the_later_test_fails_and_names_the_earlier_case() -> No
 
 
 def test_the_teardown_of_other_tests_does_nothing() -> None:
-    """A case that nobody has disturbed."""
+    """A case without a disturbance."""
     Running(NeverRuns()).pytest_runtest_teardown(item_with())

@@ -1,4 +1,4 @@
-"""pytest over the suite as its users know it: options, markers, reports, and what a dying library costs."""
+"""pytest over the suite as users run it: options, markers, reports, and the cost of a crash."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_markers_choose_by_family_tier_and_kind_of_process(tmp_path: Path, site:
 
 
 def test_a_refusal_is_skipped_and_a_deviation_is_an_expected_failure(tmp_path: Path, site: Path) -> None:
-    """Neither fails the run, and both say why. ``--runxfail`` makes a failure of the deviation."""
+    """Neither fails the run, and both have a reason. ``--runxfail`` turns the deviation into a failure."""
     chosen = ("--interop-between", "numpy", "-k", "empty-export or loan-kept", "-rsx")
     pytest.importorskip("numpy")
     done = pytest_over_suite(tmp_path, *chosen, path=(site,))
@@ -105,7 +105,7 @@ def test_a_refusal_is_skipped_and_a_deviation_is_an_expected_failure(tmp_path: P
 
 
 def test_canaries_end_as_they_were_built_to_and_pass(tmp_path: Path, site: Path) -> None:
-    """They crash, hang and litter behind monitors, and pytest goes on. What is undecided is never a pass."""
+    """They crash, hang and litter in child processes, and pytest continues. An inconclusive case is never a pass."""
     done = pytest_over_suite(
         tmp_path, "--interop-between", "reference", "--interop-canaries", "-k", "canary and (aborts or exits or refuses or raises-exit)",
         path=(site,),
@@ -170,7 +170,7 @@ def test_a_trace_stops_in_the_check(tmp_path: Path, site: Path) -> None:
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, site: Path, arguments: tuple[str, ...], words: str) -> None:
-    """As pytest tells its own mistakes, with the name of the option."""
+    """The message looks like pytest's own usage errors, with the name of the option."""
     done = pytest_over_suite(tmp_path, *arguments, path=(site,))
     assert done.code == pytest.ExitCode.USAGE_ERROR
     assert words in done.stderr + done.stdout
