@@ -91,7 +91,7 @@ def test_what_the_check_has_proven_needs_no_trial() -> None:
 
 
 def test_trials_that_the_plan_lacks_are_named() -> None:
-    """Other cases are no trials."""
+    """Only the trial without a result is returned."""
     result = failed(case("cupy", "torch", "dlpack", ("layout", "c-order")))
     there = passed(case("cupy", "reference", "dlpack", ("layout", "c-order")))
     missing = untried({one.case.id: one for one in (result, there)})

@@ -98,7 +98,7 @@ class Boxes(NumpyAdapter):
 
 
 class Elements(Boxes):
-    """Strides are told in elements."""
+    """Strides are reported in elements."""
 
     def describe(self, array: Any) -> View:
         view = super().describe(array)
@@ -184,7 +184,7 @@ class OfACopy(Boxes):
 
 
 class StartOfBlock(Boxes):
-    """A view is told to begin where its block does."""
+    """A view is reported at the start of its block."""
 
     def view(self, array: Any, step: Any) -> Any:
         made = super().view(array, step)
@@ -263,7 +263,7 @@ class Shares(Boxes):
 
 
 class Remembers(Boxes):
-    """What was read once is given again."""
+    """A second read returns the first result."""
 
     def read(self, array: Any) -> bytes:
         if not hasattr(array, "seen"):
@@ -291,7 +291,7 @@ class CannotRead(Boxes):
 
 
 class WritesBeside(Boxes):
-    """A slice is written with what lies between its elements."""
+    """A write to a slice also overwrites the bytes between its elements."""
 
     def view(self, array: Any, step: Any) -> Any:
         made = super().view(array, step)
@@ -364,7 +364,7 @@ class FirstIsLast(Boxes):
 
 
 class ShowsBoxes(Boxes):
-    """What is exported has no protocol."""
+    """The exported object has no protocol."""
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         return array

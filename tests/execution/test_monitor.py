@@ -37,7 +37,7 @@ class Script:
 
 @dataclass
 class Paper:
-    """A child that does what is written."""
+    """A fake child with prepared outcomes."""
 
     script: Script
     pid: int
@@ -126,7 +126,7 @@ def test_the_process_of_the_newest_case_is_known(script: Script) -> None:
 
 
 def test_a_new_process_keeps_nothing_open_of_its_living_siblings(script: Script) -> None:
-    """Nor what is the monitor's own: a sibling's end would go unnoticed otherwise."""
+    """They also close the monitor's own descriptors: otherwise the end of a sibling would go unnoticed."""
     watch = Monitor(script.start, (3, 4))
     watch.run(case("a"), Isolation.SHARED)
     watch.run(case("b"), Isolation.CHILD)
@@ -139,7 +139,7 @@ def test_a_new_process_keeps_nothing_open_of_its_living_siblings(script: Script)
 
 
 def test_closing_ends_whatever_still_lives(script: Script) -> None:
-    """Ordinary company and risky company, and the newest of all."""
+    """The child of ordinary cases, the one of risky cases, and the newest child."""
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
     watch.run(case("b"), Isolation.CHILD)
@@ -192,7 +192,7 @@ def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outc
 
 
 def test_a_failure_right_after_a_restart_is_tried_again_alone(script: Script) -> None:
-    """A restart may itself be to blame; both tries are told."""
+    """The restart itself may be the cause; the result has both tries."""
     script.endings = {"a": [Outcome.CRASH, Outcome.CRASH], "b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.FAIL]}
     watch = Monitor(script.start)
     _, after, later = [watch.run(case(name), Isolation.SHARED) for name in "abc"]
@@ -219,7 +219,7 @@ def test_a_risky_case_without_a_decision_runs_again_without_company(script: Scri
 
 
 def test_cases_of_one_company_share_a_new_process_with_nothing_else(script: Script) -> None:
-    """Also if each would be alone otherwise. The process ends with the company."""
+    """Also cases that would otherwise run alone. The process ends with the company."""
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
     for name, company in (("b", "one"), ("c", "one"), ("d", "two")):
@@ -232,7 +232,7 @@ def test_cases_of_one_company_share_a_new_process_with_nothing_else(script: Scri
 
 
 def test_a_case_that_ends_the_process_of_a_company_runs_again_as_the_first(script: Script) -> None:
-    """So it is decided like any other death, and the rest of the company goes on."""
+    """So it is decided like any other crash, and the rest of the company still runs."""
     script.endings = {"b": [Outcome.CRASH, Outcome.CRASH]}
     watch = Monitor(script.start)
     results = [watch.run(case(name), Isolation.RISKY, "one") for name in "abc"]
@@ -242,7 +242,7 @@ def test_a_case_that_ends_the_process_of_a_company_runs_again_as_the_first(scrip
 
 @pytest.mark.parametrize("isolation", [Isolation.CHILD, Isolation.EXIT])
 def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: Isolation) -> None:
-    """One process each, that is gone afterwards."""
+    """Each case has its own process, which ends afterwards."""
     watch = Monitor(script.start)
     for name in "ab":
         watch.run(case(name), isolation)
@@ -253,7 +253,7 @@ def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: 
 
 @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY])
 def test_a_crash_costs_one_start_besides_the_second_try(script: Script, isolation: Isolation) -> None:
-    """The second try is the first case of the next company; the GPU is looked at in the process in which the next case runs."""
+    """The second try is the first case of the next child. The GPU is checked in the process in which the next case runs."""
     script.endings = {"b": [Outcome.CRASH, Outcome.CRASH]}
     watch = Monitor(script.start)
     for name in "abc":

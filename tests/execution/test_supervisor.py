@@ -1,4 +1,4 @@
-"""The supervisor when its own helpers fail: a monitor that does not answer, a server that dies."""
+"""Supervisor with failed processes of the run itself: a monitor that does not answer, a server that ends."""
 
 from __future__ import annotations
 
