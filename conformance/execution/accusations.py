@@ -1,9 +1,8 @@
-"""Who is accused of a failure: by the check itself, by elimination, or by trying each side with the reference.
+"""Attribution of a failure to a library: by the check itself, by elimination, or by trials with the reference.
 
-An exchange of two libraries that fails does not say which of them is at fault. The same invariant with the reference in one side's
-place does: most of those cases are in the plan anyway, and :func:`untried` names the others. A trial has to end in the same way, or
-with the process, to speak against its library: another failure alone says nothing about this one. Where the consumer's trial speaks
-against it and the producer breaks a promise in its own way, two mistakes meet.
+A failed exchange of two libraries does not show which library is at fault. A trial runs the same invariant with the reference on one side.
+Most trials are in the plan anyway; :func:`untried` returns the others. A trial accuses its library only if it fails in the same way as the
+case, or loses its process. If the consumer's trial accuses it and the producer's trial violates a clause in another way, both are accused.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from .results import ACCUSING, BAD, Accused, Result
 
 Find = Callable[[str], "Result | None"]
 ROLES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
-"""The role of a side, where it has one."""
+"""Role of each side that has one."""
 
 
 def accuse(results: Iterable[Result], known: Mapping[str, Result]) -> Iterator[Result]:
-    """Each result with the accused; ``known`` has also the results of cases that were run only to find out."""
+    """Yield each result with the accused side. ``known`` also has the results of trials."""
     for result in results:
         yield accused(result, known.get)
 
 
 def untried(results: Mapping[str, Result]) -> list[Case]:
-    """The cases that have to be run, beside those that were, to know who is accused in each failure."""
+    """Return the trials that are still needed to find the accused side of each failure."""
     wanted = {
         case.id: case
         for result in results.values()
@@ -47,18 +46,18 @@ def untried(results: Mapping[str, Result]) -> list[Case]:
 
 
 def unsettled(results: Mapping[str, Result]) -> Iterator[str]:
-    """The ids of failures of which nobody knows yet who is accused, because a trial has no result."""
+    """Yield the ids of failures without a known accused side, because a trial has no result."""
     for id, result in results.items():
         if _needs_trial(result) and any(trial.id not in results for trial in trials(result.case).values()):
             yield id
 
 
 def accused(result: Result, find: Find) -> Result:
-    """The result with who is accused of it, and with the clause that binds the accused side."""
+    """Return the result with the accused side and with the clause that binds that side."""
     if result.outcome not in ACCUSING:
         return replace(result, accused=None)
     if result.verdict is Verdict.OBSERVED:
-        return replace(result, accused=Accused(Side.NEITHER, (), "no clause demands anything here"))
+        return replace(result, accused=Accused(Side.NEITHER, (), "no clause applies"))
     found = _without_ours(result, _found(result, find))
     return _cleared(_lowered(_with_clause(replace(result, accused=found), find)))
 
@@ -70,24 +69,24 @@ def _needs_trial(result: Result) -> bool:
 
 
 def _is_known(accused: Accused | None) -> bool:
-    """Whether somebody is accused already. Where it was not known, cases that have been run since may tell."""
+    """Return whether a side is accused already. ``UNKNOWN`` does not count: later trials may decide it."""
     return accused is not None and accused.side is not Side.UNKNOWN
 
 
 def _sides(case: Case) -> dict[Side, str]:
-    """The libraries of a case by side; in a chain with the one between."""
+    """Return the libraries of a case by side. A chain also has the library between the two."""
     via = dict(case.parameters).get(VIA)
     between = {Side.BETWEEN: via} if via else {}
     return {Side.PRODUCER: case.producer, **between, Side.CONSUMER: case.consumer}
 
 
 def real_sides(case: Case) -> dict[Side, str]:
-    """The libraries of a case by side, without the reference."""
+    """Return the libraries of a case by side, without the reference."""
     return {side: name for side, name in _sides(case).items() if name != REFERENCE}
 
 
 def trials(case: Case) -> dict[Side, Case]:
-    """For each real library the case that has it in its place and the reference everywhere else."""
+    """Return, for each side with a real library, the same case with the reference on all other sides."""
     return {side: _only(case, side) for side in real_sides(case)}
 
 
@@ -100,10 +99,10 @@ def _only(case: Case, side: Side) -> Case:
 def _found(result: Result, find: Find) -> Accused:
     real = real_sides(result.case)
     if not real:
-        return Accused(Side.UNKNOWN, (), "no library takes part but the reference")
+        return Accused(Side.UNKNOWN, (), "only the reference takes part")
     named = () if result.accused is None else result.accused.libraries
     if result.accused is not None and named and REFERENCE not in named and _is_known(result.accused):
-        return result.accused  # it saw which library it was: not always the one that stands on that side of the case
+        return result.accused  # the check names the library itself, which need not be on that side of the case
     if len(real) == 1:
         ((side, name),) = real.items()
         return Accused(side, (name,), "the other side is the reference")
@@ -124,7 +123,7 @@ def _tried(result: Result, real: Mapping[Side, str], find: Find) -> Accused:
     guilty = [side for side, trial in seen.items() if _is_alike(result, trial)]
     producers = seen.get(Side.PRODUCER)
     if guilty == [Side.CONSUMER] and producers is not None and producers.verdict is Verdict.VIOLATES:
-        # Two mistakes meet: the consumer gets a wrong hand-over, and fails in its own way.
+        # Two faults coincide: the consumer receives a wrong hand-over, and also fails by itself.
         guilty = [Side.PRODUCER, Side.CONSUMER]
     if guilty:
         names = tuple(dict.fromkeys(real[side] for side in guilty))
@@ -135,15 +134,16 @@ def _tried(result: Result, real: Mapping[Side, str], find: Find) -> Accused:
 
 
 def _with_itself(result: Result, name: str, why: str) -> Accused:
-    """One library on every side is the one, whichever side it is; the trials do not tell, so it is the side that the failure is told of."""
+    """Accuse the library that is on every side. The trials cannot show the side, so the role of the failure decides it."""
     side = Side.BOTH if result.role is None else ACCUSED[result.role]
     return Accused(side, (name,), f"{name} is on every side; {why}")
 
 
 def _is_alike(result: Result, trial: Result | None) -> bool:
-    """Whether a trial shows what the case shows, or ends the process: where none does, none speaks against the library in it.
+    """Return whether a trial fails in the same way as the case, or loses its process.
 
-    How memory or a stream that is gone shows is luck: the process dies, hangs, loses its context, or reads something else.
+    A use-after-free or a destroyed stream shows in many ways: a crash, a hang, a corrupted context or wrong data. So any loss of the process
+    counts. A trial without a failure accuses no library.
     """
     if trial is None or not trial.verdict.speaks_against:
         return False
@@ -151,12 +151,12 @@ def _is_alike(result: Result, trial: Result | None) -> bool:
 
 
 def _is_same(result: Result, trial: Result) -> bool:
-    """Whether both end in the same way: the same outcome, and a code of the same cause."""
+    """Return whether both have the same outcome, and failure codes of the same cause."""
     return trial.outcome is result.outcome and _cause(trial.code) == _cause(result.code)
 
 
 def _cause(code: str) -> str:
-    """The cause that this code shares with the codes that show the same mistake from other angles."""
+    """Return the cause of a failure code. Several codes can show the same mistake."""
     return BY_SLUG[code].cause if code in BY_SLUG else code
 
 
@@ -172,7 +172,7 @@ def _outcome(trial: Result | None) -> str:
 
 
 def _with_clause(result: Result, find: Find) -> Result:
-    """A clause is held only against a side that it binds; one that was cited against the other side gives way."""
+    """Return the result with a clause that binds the accused side, in place of one that binds only the other side."""
     assert result.accused is not None
     role = ROLES.get(result.accused.side, result.role)
     if role is None or result.level is Level.ROBUSTNESS or (result.role is role and result.clause):
@@ -194,7 +194,7 @@ def _with_clause(result: Result, find: Find) -> Result:
 
 
 def _is_lowered(result: Result) -> bool:
-    """Return whether the check has accused a side of less than its clause demands, such as of a release that is only late."""
+    """Return whether the check has chosen a lower level than its clause demands, such as for a late release."""
     if not result.clause or result.role is None:
         return False
     try:
@@ -204,21 +204,21 @@ def _is_lowered(result: Result) -> bool:
 
 
 def _without_ours(result: Result, found: Accused) -> Accused:
-    """Of two that are accused the consumer alone, where the producer's dictionary is the suite's own."""
+    """Accuse only the consumer, out of both sides, where the suite itself wrote the producer's dictionary."""
     if found.side is not Side.BOTH or not _is_ours(result, result.case.producer):
         return found
     return Accused(Side.CONSUMER, (result.case.consumer,), found.why)
 
 
 def _cleared(result: Result) -> Result:
-    """Nobody is accused of a dictionary that the suite has written itself: what is wrong with it is the suite's own mistake."""
+    """Return an inconclusive result where the accused dictionary was written by the suite: the mistake is then in the suite."""
     accused = result.accused
     if result.outcome in BAD or accused is None or result.role is not Role.PRODUCER:
         return result
     ours = next((name for name in accused.libraries if _is_ours(result, name)), "")
     if not ours:
         return result
-    told = f"{result.reason} (expected {result.expected}; saw {result.seen})"
+    told = f"{result.reason} (expected {result.expected}; actual {result.seen})"
     return Result(
         result.case, Outcome.INCONCLUSIVE, result.level, reason=f"{own_exporter(ours)} is at fault: {told}",
         duration=result.duration, attachments=result.attachments, attempts=result.attempts,
@@ -231,7 +231,7 @@ def _is_ours(result: Result, name: str) -> bool:
 
 @lru_cache
 def own_exporter(name: str) -> str:
-    """Return what exposes the array interface of a library's arrays if the suite provides it; empty otherwise.
+    """Return the name of the suite's own exporter of the array interface for this library; empty if the library has one itself.
 
     Only adapters of this package can provide it: the module that judges results imports no other adapter.
     """
@@ -241,7 +241,7 @@ def own_exporter(name: str) -> str:
 
 
 def _lowered(result: Result) -> Result:
-    """Another library's document is at most a recommendation to the accused one."""
+    """Lower the level to a recommendation where the clause comes from another library's document."""
     if result.outcome in BAD or not (result.accused and result.accused.libraries and result.clause and result.role):
         return result
     levels = [clause(result.clause).level_for(result.role, name) for name in result.accused.libraries]

@@ -1,4 +1,7 @@
-"""What an adapter is tried with: arrays of which our own arithmetic knows everything, and our own instruments to look at their memory."""
+"""Test arrays and measurements for adapter checks.
+
+The expected values come from the suite's own stride arithmetic. The suite reads the memory itself, without the library.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ from conformance.protocols.strided import Strided, c_strides, gather, offsets, s
 from conformance.reference.memory import CudaMemory, HostMemory, Memory, gather_by_bytes
 
 EITHER = "; the adapter or the library is wrong"
-"""Ends a sentence about what a library may do wrong as well as its adapter."""
+"""End of a message about a fact that can be the fault of the library or of its adapter."""
 OTHER = 60
-"""The number with which elements begin that have to differ from those that begin with 1."""
+"""First number of elements that must differ from those that start with 1."""
 SHORT = Layout("short", (3,))
-"""What the probe has made of every element type: libraries that compile something for each shape have done so."""
+"""The shape that the probe has created for every element type. So libraries that compile code for each shape have done so already."""
 FORMS = {
     SHORT.name: "a short vector",
     "vector": "a vector",
@@ -42,16 +45,16 @@ FORMS = {
     "broadcast-rows": "an array with repeated rows",
     "scalar-view": "a single element of an array",
 }
-"""Layouts that are tried, in words."""
+"""Noun phrases for messages, by the name of each layout that the check uses."""
 
 
 class NotSo(Exception):
-    """Something that an adapter says, or promises, is not so. The text is a sentence without its full stop, the same in every run."""
+    """A statement or promise of an adapter is false. The text is a sentence without its full stop, identical in every run."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """An adapter on one device, and the traits that it has in this version."""
+    """An adapter on one device, with the traits that it has in the installed version."""
 
     adapter: Adapter
     device: Device
@@ -59,16 +62,16 @@ class Bench:
 
     @property
     def memory(self) -> Memory:
-        """Our own instrument for the memory of the device."""
+        """The suite's own access to the memory of the device."""
         return CudaMemory() if self.device is Device.CUDA else HostMemory()
 
 
 @dataclass(frozen=True)
 class Made:
-    """An array, and what has to be so of it.
+    """An array with its expected description.
 
-    ``form`` counts elements from the block's ``start``, an address; ``block`` are the bytes of the whole packed block; ``what`` are words
-    for the array.
+    ``form`` counts elements from the address ``start`` of the block. ``block`` has the bytes of the whole packed block. ``what`` is a noun
+    phrase for messages.
     """
 
     what: str
@@ -80,20 +83,20 @@ class Made:
 
     @property
     def address(self) -> int:
-        """The address of element 0."""
+        """Address of element 0."""
         return self.start + self.form.offset * self.kind.itemsize
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """In bytes."""
+        """Expected strides, in bytes."""
         return tuple(stride * self.kind.itemsize for stride in self.form.strides)
 
     def values(self, block: bytes) -> bytes:
-        """The elements in row-major order, if these bytes are the block."""
+        """Return the elements in row-major order, given the bytes of the block."""
         return gather(block, self.form, self.kind.itemsize)
 
     def block_with(self, data: bytes) -> bytes:
-        """The block once the elements have these row-major bytes."""
+        """Return the block after these row-major bytes are written to the elements."""
         size, block = self.kind.itemsize, bytearray(self.block)
         for i, offset in enumerate(offsets(self.form)):
             block[offset * size : (offset + 1) * size] = data[i * size : (i + 1) * size]
@@ -101,7 +104,7 @@ class Made:
 
 
 def usual_layout(side: Side) -> str:
-    """The layout of a packed array, for what any array can show: a vector, of a library that has one dimension alone."""
+    """Return a packed layout for checks that need no special one: a vector for libraries with one dimension only."""
     return "c-order" if "c-order" in side.layouts else "vector"
 
 
@@ -109,9 +112,9 @@ def usual_layout(side: Side) -> str:
 
 
 def elements(kind: DType, count: int, first: int = 1) -> bytes:
-    """``count`` numbers from ``first`` on; of a type without readable numbers a pattern.
+    """Return the bytes of ``count`` numbers that start with ``first``; a fixed pattern for types that ``struct`` cannot write.
 
-    None is one of the special values that a library's own operations may change.
+    Special values such as NaN are not included, because the operations of a library may change them.
     """
     code = _code(kind)
     if code is None:
@@ -121,7 +124,7 @@ def elements(kind: DType, count: int, first: int = 1) -> bytes:
 
 
 def _code(kind: DType) -> str | None:
-    """How :mod:`struct` writes such a number, or each of its two parts."""
+    """Return the :mod:`struct` code of an element, or of each part of a complex one; ``None`` if there is none."""
     return _CODES.get((kind.kind or "", kind.itemsize))
 
 
@@ -129,13 +132,13 @@ _CODES = {
     ("i", 1): "b", ("i", 2): "h", ("i", 4): "i", ("i", 8): "q", ("u", 1): "B", ("u", 2): "H", ("u", 4): "I", ("u", 8): "Q",
     ("f", 2): "e", ("f", 4): "f", ("f", 8): "d", ("c", 8): "f", ("c", 16): "d",
 }  # fmt: skip
-"""By the array interface's letter and the bytes of an element."""
+"""Codes of :mod:`struct`, by the typestr letter and the item size in bytes."""
 _SHOWN = 8
-"""Elements that a sentence shows."""
+"""Number of elements that a message shows."""
 
 
 def told(data: bytes, kind: DType) -> str:
-    """The first elements, as numbers where they can be read so."""
+    """Return the first elements as text: as numbers where possible."""
     code = _code(kind)
     if code is None or kind.kind == "c" or len(data) % kind.itemsize:
         return show(data, kind)
@@ -144,12 +147,12 @@ def told(data: bytes, kind: DType) -> str:
 
 
 def by_columns(data: bytes, kind: DType, shape: tuple[int, ...]) -> bytes:
-    """Row-major elements of an array of this shape, column by column instead."""
+    """Reorder row-major elements of an array of this shape to column-major order."""
     return gather(data, Strided(shape[::-1], c_strides(shape)[::-1]), kind.itemsize)
 
 
 def from_columns(data: bytes, kind: DType, shape: tuple[int, ...]) -> bytes:
-    """The row-major elements of an array that took these column by column."""
+    """Return the row-major elements of an array that stored these bytes in column-major order."""
     return gather(data, Strided(shape, c_strides(shape[::-1])[::-1]), kind.itemsize)
 
 
@@ -157,7 +160,7 @@ def from_columns(data: bytes, kind: DType, shape: tuple[int, ...]) -> bytes:
 
 
 def make(bench: Bench, kind: DType, name: str, first: int = 1) -> Made:
-    """An array of the layout of this name, of numbers from ``first`` on; where its block starts is what the adapter says."""
+    """Create an array of a named layout, with numbers that start with ``first``. The adapter reports where its block starts."""
     form = SHORT if name == SHORT.name else layout(name)
     block = elements(kind, form.elements, first)
     with answering(f"array() of {kind.name} and shape {form.base}"):
@@ -170,7 +173,7 @@ def make(bench: Bench, kind: DType, name: str, first: int = 1) -> Made:
 
 @contextmanager
 def answering(what: str) -> Iterator[None]:
-    """Inside, an exception is a mistake, save that something is said to be unsupported."""
+    """Turn any exception but ``Unsupported`` and ``NotSo`` inside the block into a mistake of the adapter."""
     try:
         yield
     except (Unsupported, NotSo):
@@ -183,36 +186,36 @@ _PARTS = ("address", "shape", "strides", "dtype", "device", "readonly")
 
 
 def description(bench: Bench, array: Any, what: str) -> View:
-    """What the adapter says of an array: in the types that were agreed on, and twice the same."""
+    """Return the adapter's description of an array. Two calls must agree, and the values must have the declared types."""
     with answering(f"describe() of {what}"):
         view, again = bench.adapter.describe(array), bench.adapter.describe(array)
     for name in _PARTS:
         if getattr(view, name) != getattr(again, name):
-            raise NotSo(f"describe() of {what} gives another {name} when it is asked again{EITHER}")
+            raise NotSo(f"describe() of {what} returns a different {name} on the second call{EITHER}")
     _well_formed(view, what)
     return view
 
 
 def _well_formed(view: View, what: str) -> None:
     if not isinstance(view.address, int):
-        raise NotSo(f"describe() of {what} gives an address of type {type(view.address).__name__}; expected an int")
+        raise NotSo(f"describe() of {what} returns an address of type {type(view.address).__name__}; expected an int")
     for name, numbers in (("shape", view.shape), ("strides", view.strides)):
         if not isinstance(numbers, tuple) or not all(isinstance(number, int) for number in numbers):
-            raise NotSo(f"describe() of {what} gives the {name} {numbers!r}; expected a tuple of ints")
+            raise NotSo(f"describe() of {what} returns the {name} {numbers!r}; expected a tuple of ints")
     if len(view.shape) != len(view.strides):
-        raise NotSo(f"describe() of {what} gives {len(view.strides)} strides for {len(view.shape)} dimensions")
+        raise NotSo(f"describe() of {what} returns {len(view.strides)} strides for {len(view.shape)} dimensions")
 
 
 def expect_description(bench: Bench, made: Made) -> View:
-    """Shape, strides, address, element type and device are those that our own arithmetic says."""
+    """Return the description of an array. Shape, strides, address, element type and device must match the suite's own arithmetic."""
     view = description(bench, made.array, made.what)
     said = f"describe() of {made.what}"
     if view.shape != made.form.shape:
-        raise NotSo(f"{said} gives the shape {tuple(view.shape)}; expected {made.form.shape}{EITHER}")
+        raise NotSo(f"{said} returns the shape {tuple(view.shape)}; expected {made.form.shape}{EITHER}")
     if not same_strides(view.shape, view.strides, made.strides):
         why = ": it counts elements" if same_strides(view.shape, view.strides, made.form.strides) else EITHER
         raise NotSo(
-            f"{said} and shape {made.form.shape} gives the strides {view.strides}; expected {made.strides} bytes{why}"
+            f"{said} and shape {made.form.shape} returns the strides {view.strides}; expected {made.strides} bytes{why}"
         )
     if view.address != made.address:
         seen, wanted = _place(view.address - made.start), _place(made.address - made.start)
@@ -222,7 +225,7 @@ def expect_description(bench: Bench, made: Made) -> View:
     if view.device is not None and view.device[0] != bench.device.dlpack_type:
         expected = bench.device.dlpack_type
         raise NotSo(
-            f"{said} on {bench.device.value} gives the device type {view.device[0]}; expected {expected}{EITHER}"
+            f"{said} on {bench.device.value} returns the device type {view.device[0]}; expected {expected}{EITHER}"
         )
     return view
 
@@ -231,7 +234,7 @@ _FAR = 1 << 16
 
 
 def _place(distance: int) -> str:
-    """A distance in bytes; one that differs from run to run is only far."""
+    """Return a distance in words. A large one differs from run to run, so it has no number."""
     if abs(distance) >= _FAR:
         return "far from"
     return f"{distance} bytes behind" if distance >= 0 else f"{-distance} bytes before"
@@ -241,23 +244,23 @@ def _place(distance: int) -> str:
 
 
 def lying(bench: Bench, view: View, kind: DType, what: str) -> bytes:
-    """The elements that lie where a description says: gathered by our own arithmetic, read by our own instruments."""
+    """Return the elements at the described address and strides, gathered and read by the suite itself."""
     strided = Strided(view.shape, view.strides)
     if strided.size == 0:
         return b""
     low, high = span(strided)
     if bench.device is not Device.CUDA and not is_memory(view.address + low, high - 1 - low + kind.itemsize):
-        raise NotSo(f"describe() of {what} leads to addresses at which this process has no memory{EITHER}")
+        raise NotSo(f"describe() of {what} returns addresses that are not mapped in this process{EITHER}")
     try:
         return gather_by_bytes(bench.memory, view.address, strided, kind.itemsize)
     except Exception as error:
-        raise NotSo(f"describe() of {what} leads to addresses that cannot be read: {brief(error)}{EITHER}") from error
+        raise NotSo(f"describe() of {what} returns addresses that cannot be read: {brief(error)}{EITHER}") from error
 
 
 def is_memory(address: int, nbytes: int, *, writable: bool = False) -> bool:
-    """Whether these bytes are memory of this process that can be read, or also written; looking at it changes nothing.
+    """Return whether this process can read these bytes, or also write them, without a change to them.
 
-    The kernel is asked to copy them through a pipe: it says no where a look of our own would be a crash.
+    The function has the kernel copy the bytes through a pipe. ``write`` and ``read`` then fail with ``EFAULT``, where a direct access would crash.
     """
     ours, theirs = os.pipe()
     try:
@@ -276,23 +279,23 @@ def is_memory(address: int, nbytes: int, *, writable: bool = False) -> bool:
 
 _LIBC = ctypes.CDLL(None)
 _PIECE = 4096
-"""Bytes that a pipe takes at once in any case."""
+"""Number of bytes that an empty pipe always accepts in one call."""
 
 
 def read(bench: Bench, made: Made) -> bytes:
-    """What ``read()`` gives; it leaves the array as it is."""
+    """Return the result of the adapter's ``read()``, which must not change the array."""
     with unchanged(bench, made, "read()"), answering(f"read() of {made.what}"):
         data = bench.adapter.read(made.array)
     expected = made.form.size * made.kind.itemsize
     if not isinstance(data, bytes) or len(data) != expected:
         seen = f"{len(data)} bytes" if isinstance(data, bytes) else f"a {type(data).__name__}"
-        raise NotSo(f"read() of {made.what} and shape {made.form.shape} gives {seen}; expected {expected} bytes")
+        raise NotSo(f"read() of {made.what} and shape {made.form.shape} returns {seen}; expected {expected} bytes")
     return data
 
 
 @contextmanager
 def unchanged(bench: Bench, made: Made, by: str) -> Iterator[None]:
-    """What happens inside, a call of this method, leaves the array's description and elements as they are."""
+    """Check that the method called inside the block changes neither the description nor the elements of the array."""
     before = description(bench, made.array, made.what)
     data = lying(bench, before, made.kind, made.what)
     yield
@@ -301,6 +304,6 @@ def unchanged(bench: Bench, made: Made, by: str) -> Iterator[None]:
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
             seen = "" if name == "address" else f" from {old} to {new}"
-            raise NotSo(f"{by} changes the {name} of {made.what}{seen}; expected that it leaves the array as it is")
+            raise NotSo(f"{by} changes the {name} of {made.what}{seen}; expected no change")
     if lying(bench, after, made.kind, made.what) != data:
-        raise NotSo(f"{by} changes the elements of {made.what}; expected that it leaves the array as it is")
+        raise NotSo(f"{by} changes the elements of {made.what}; expected no change")

@@ -1,8 +1,8 @@
-"""An adapter is tried against itself before anybody is accused by it: a wrong adapter would read as a wrong library.
+"""Self-check of an adapter before any exchange: a wrong adapter would look like a wrong library.
 
-What it says of its own library's arrays is held against our own arithmetic and our own instruments. No array changes hands, so that
-nothing here depends on what is to be tested: a library that exchanges badly has an adapter that can be trusted to show it. The first
-thing that is not so is told in one sentence; where the library itself may be what is wrong, it says so.
+The check compares the adapter's statements about arrays of its own library with the suite's own arithmetic and memory access. No array is
+exchanged. So a library with a faulty exchange still passes, and the suite can then show that fault. The check reports the first mistake in
+one sentence. The sentence also says when the library itself may be wrong.
 """
 
 from __future__ import annotations
@@ -42,36 +42,36 @@ from .adapter_bench import (
 )
 
 Tell = Callable[[str], None]
-"""Hears what is tried next, in words that can follow "while": a process that dies of it cannot say so."""
+"""Receives the next step as a clause that can follow "while". A probe that crashes cannot report its step afterwards."""
 _EASY = ("float32", "int32", "uint8", "int64", "float64")
-"""Element types whose values a sentence can show best."""
+"""Element types with values that are easiest to read in a message."""
 _PROTOCOLS = {
     Protocol.DLPACK: ("DLPack", ("__dlpack__", "__dlpack_device__")),
     Protocol.CAI: ("the CUDA Array Interface", ("__cuda_array_interface__",)),
 }
-"""Of each protocol its name, and what an object that exports by it has."""
+"""Name of each protocol, and the attributes of an object that exports by it."""
 
 
 def first_look(adapter: Adapter, device: Device, tell: Tell) -> str | None:
-    """What is not so of a first array, ``None`` if everything is.
+    """Check a first array. Return the first mistake, or ``None``.
 
-    Our own instruments write nothing yet: they would write where the adapter says that memory is.
+    Nothing is written yet: a wrong address would make the suite overwrite other memory.
     """
     bench = Bench(adapter, device, adapter.present_traits())
-    return _first_mistake([("its first array is looked at", partial(_look_at_first, bench))], tell)
+    return _first_mistake([("its first array is checked", partial(_look_at_first, bench))], tell)
 
 
 def mistake(adapter: Adapter, device: Device, side: Side, tell: Tell) -> str | None:
-    """What is not so of an adapter on a device, ``None`` if everything is. ``side`` is what was found of the library there."""
+    """Check an adapter on a device. Return the first mistake, or ``None``. ``side`` has the capabilities that the probe measured there."""
     bench = Bench(adapter, device, adapter.present_traits())
     if not side.dtypes:
-        why = next(iter(side.missing_dtypes.values()), "it names none")
-        return f"array() on {device.value} makes nothing of any of its element types: {why}{EITHER}"
+        why = next(iter(side.missing_dtypes.values()), "it declares none")
+        return f"array() on {device.value} creates no array of any declared element type: {why}{EITHER}"
     return _first_mistake(_steps(bench, replace(side, dtypes=easiest_first(side.dtypes))), tell)
 
 
 def easiest_first(names: Iterable[str]) -> tuple[str, ...]:
-    """Element types in the order in which they are tried."""
+    """Return the element types in the order in which the check uses them."""
     return tuple(sorted(names, key=lambda name: _EASY.index(name) if name in _EASY else len(_EASY)))
 
 
@@ -83,7 +83,7 @@ def _first_mistake(steps: Iterable[tuple[str, Callable[[], None]]], tell: Tell) 
         except NotSo as found:
             return str(found)
         except Unsupported:
-            continue  # nothing of the kind is made by this library
+            continue  # the library has no such arrays
         except Exception:
             raise
         except BaseException as error:
@@ -92,7 +92,7 @@ def _first_mistake(steps: Iterable[tuple[str, Callable[[], None]]], tell: Tell) 
 
 
 def _steps(bench: Bench, side: Side) -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is tried: each step needs no more than what the ones before have shown. ``side`` names the easiest element type first."""
+    """Yield the steps. Each step relies only on facts that earlier steps have shown. ``side`` lists the easiest element type first."""
     main = dtype(side.dtypes[0])
     for name in side.dtypes:
         yield f"a short vector of {name} is read", partial(_holds, bench, dtype(name), SHORT.name)
@@ -102,12 +102,12 @@ def _steps(bench: Bench, side: Side) -> Iterator[tuple[str, Callable[[], None]]]
         yield "an array is read after its memory was written", partial(_follows, bench, main)
     yield "two arrays are made", partial(_apart, bench, main)
     yield "its last element is read", partial(_last, bench, main)
-    yield "its methods are looked at", partial(adapter_traits.methods, bench)
-    yield "its import is looked at", partial(_takes, bench)
+    yield "its methods are checked", partial(adapter_traits.methods, bench)
+    yield "its take() signature is checked", partial(_takes, bench)
     for protocol in side.exports:
-        yield f"an array is shown by {_PROTOCOLS[protocol][0]}", partial(_exports, bench, main, protocol)
+        yield f"an array is exported by {_PROTOCOLS[protocol][0]}", partial(_exports, bench, main, protocol)
     for trait, trial in adapter_traits.trials(bench, side):
-        yield f"its trait {trait.value} is tried", trial
+        yield f"its trait {trait.value} is checked", trial
     yield from adapter_special.trials(bench)
 
 
@@ -122,23 +122,23 @@ def _look_at_first(bench: Bench) -> None:
     there = lying(bench, view, made.kind, made.what)
     writable = bench.device is Device.CUDA or Trait.IMMUTABLE in bench.traits
     if not writable and not is_memory(view.address, len(there), writable=True):
-        raise NotSo(f"describe() of {made.what} leads to memory that cannot be written{EITHER}")
+        raise NotSo(f"describe() of {made.what} returns memory that is not writable{EITHER}")
     data = read(bench, made)
     if data != there:
         columns = data == by_columns(there, made.kind, made.form.shape)
-        why = ": read() goes column by column" if columns else ": the one or the other is wrong"
-        raise NotSo(f"read() of {made.what} does not give what lies where describe() says that it is{why}")
+        why = ": read() uses column-major order" if columns else ": one of the two is wrong"
+        raise NotSo(f"read() of {made.what} differs from the memory that describe() reports{why}")
     if Trait.WRITES in bench.traits:
         _write_first(bench, made)
 
 
 def _first(bench: Bench) -> Made | None:
-    """A new array as its library makes it; of libraries that make none without content, nothing."""
+    """Return a new array without content; ``None`` if the library creates none."""
     for kind in map(dtype, easiest_first(bench.adapter.candidate_dtypes)):
         try:
             array = bench.adapter.empty(kind, _SHAPE, bench.device)
         except Exception:
-            continue  # where none can be made at all, that is found out later
+            continue  # a later step reports a library that creates no array at all
         what = f"a new array of {kind.name}"
         return Made(what, array, kind, packed(_SHAPE), description(bench, array, what).address, b"")
     return None
@@ -148,17 +148,17 @@ _SHAPE = (3, 4)
 
 
 def _write_first(bench: Bench, made: Made) -> None:
-    """What the library has written, and reads again, lies where its adapter says that the array is."""
+    """Check that elements that the library writes and reads are at the address that the adapter reports."""
     data = elements(made.kind, made.form.size)
     try:
         bench.adapter.write(made.array, data)
     except Exception:
-        return  # what it writes is for later
+        return  # a later step checks the trait
     there = lying(bench, description(bench, made.array, made.what), made.kind, made.what)
     if there != data and read(bench, made) == data:
         raise NotSo(
-            f"where describe() says that {made.what} is lies {told(there, made.kind)}; expected {told(data, made.kind)}, which write() was "
-            "given and read() gives"
+            f"the memory that describe() reports for {made.what} holds {told(there, made.kind)}; expected {told(data, made.kind)}, which "
+            "write() was given and read() returns"
         )
 
 
@@ -166,7 +166,7 @@ def _write_first(bench: Bench, made: Made) -> None:
 
 
 def _holds(bench: Bench, kind: DType, form: str) -> None:
-    """A new array is what was asked for: described so, and with these elements in memory and when it is read."""
+    """Check a new array: its description, its elements in memory, and its elements as ``read()`` returns them."""
     made = make(bench, kind, form)
     view = expect_description(bench, made)
     data, there, given = read(bench, made), lying(bench, view, kind, made.what), made.values(made.block)
@@ -175,23 +175,25 @@ def _holds(bench: Bench, kind: DType, form: str) -> None:
     shown = partial(told, kind=kind)
     if there == given:
         columns = data == by_columns(given, kind, made.form.shape)
-        why = ": it goes column by column" if columns else EITHER
-        raise NotSo(f"read() of {made.what} gives {shown(data)}; expected {shown(given)}, which lie in its memory{why}")
+        why = ": it uses column-major order" if columns else EITHER
+        raise NotSo(
+            f"read() of {made.what} returns {shown(data)}; expected {shown(given)}, which are in its memory{why}"
+        )
     if data == given:
         raise NotSo(
-            f"where describe() says that {made.what} is lie {shown(there)}; expected {shown(given)}, which read() gives"
+            f"the memory that describe() reports for {made.what} holds {shown(there)}; expected {shown(given)}, which read() returns"
         )
     if data == there:
-        why = ": it goes column by column" if data == from_columns(given, kind, made.form.shape) else EITHER
-        raise NotSo(f"array() makes {shown(there)} of {shown(given)} for {made.what}{why}")
+        why = ": it uses column-major order" if data == from_columns(given, kind, made.form.shape) else EITHER
+        raise NotSo(f"array() stores {shown(there)} instead of {shown(given)} in {made.what}{why}")
     raise NotSo(
-        f"array() was given {shown(given)} for {made.what}, read() gives {shown(data)}, and where describe() says that it is lie "
+        f"array() was given {shown(given)} for {made.what}, read() returns {shown(data)}, and the memory that describe() reports holds "
         f"{shown(there)}{EITHER}"
     )
 
 
 def _follows(bench: Bench, kind: DType) -> None:
-    """What is written to the memory that an adapter tells of is what the library reads there: it is no copy, and nothing is remembered."""
+    """Check that the library reads what the suite writes to the described memory: neither side may use a copy or a cache."""
     made = make(bench, kind, "c-order")
     read(bench, made)
     other = elements(kind, made.form.size, OTHER)
@@ -199,19 +201,19 @@ def _follows(bench: Bench, kind: DType) -> None:
     data = read(bench, made)
     if data != other:
         raise NotSo(
-            f"read() of {made.what} gives {told(data, kind)} after {told(other, kind)} was written where describe() says that it is; one of "
-            "them is about a copy"
+            f"read() of {made.what} returns {told(data, kind)} after {told(other, kind)} was written to the memory that describe() reports; one of "
+            "the two uses a copy"
         )
 
 
 def _apart(bench: Bench, kind: DType) -> None:
-    """An array keeps its elements when another is made."""
+    """Check that an array keeps its elements when another array is created."""
     one = make(bench, kind, "c-order")
     another = make(bench, kind, "c-order", OTHER)
     data = read(bench, one)
     if data != one.block:
         raise NotSo(
-            f"{one.what} reads {told(data, kind)} once another was made; expected {told(one.block, kind)}: they share memory"
+            f"{one.what} reads {told(data, kind)} after a second array was created; expected {told(one.block, kind)}: the two share memory"
         )
     read(bench, another)
 
@@ -222,14 +224,14 @@ def _last(bench: Bench, kind: DType) -> None:
         data = bench.adapter.last(made.array)
     expected = made.block[-kind.itemsize :]
     if data != expected:
-        raise NotSo(f"last() of {made.what} gives {told(data, kind)}; expected {told(expected, kind)}{EITHER}")
+        raise NotSo(f"last() of {made.what} returns {told(data, kind)}; expected {told(expected, kind)}{EITHER}")
 
 
 # -- exchange, as far as it can be seen without one
 
 
 def _exports(bench: Bench, kind: DType, protocol: Protocol) -> None:
-    """There is an object, and it has the protocol's attributes; what they do is for the suite to find out."""
+    """Check that there is an exporter with the attributes of the protocol. The invariants check what those attributes do."""
     name, attributes = _PROTOCOLS[protocol]
     made = make(bench, kind, "c-order")
     said = f"it declares that it exports {name} on {bench.device.value}"
@@ -240,11 +242,11 @@ def _exports(bench: Bench, kind: DType, protocol: Protocol) -> None:
         raise NotSo(f"{said}, but exporter() raises Unsupported: {error}") from error
     for attribute in attributes:
         if not _has(shown, attribute):
-            raise NotSo(f"{said}, but what exporter() gives has no {attribute}{EITHER}")
+            raise NotSo(f"{said}, but the object that exporter() returns has no {attribute}{EITHER}")
 
 
 def _has(thing: Any, attribute: str) -> bool:
-    """An attribute that raises is there: a property may refuse."""
+    """Return whether the attribute exists. A property that raises exists: it may refuse."""
     try:
         getattr(thing, attribute)
     except AttributeError:
@@ -260,4 +262,4 @@ def _takes(bench: Bench) -> None:
     except TypeError as error:
         raise NotSo(f"take() cannot be called with an offer, a protocol and a device: {brief(error)}") from error
     except ValueError:
-        return  # one without a signature
+        return  # a callable without a signature

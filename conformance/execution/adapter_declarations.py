@@ -29,7 +29,7 @@ def library(name: str) -> Library:
         sides = {device: _side(adapter, device) for device in (Device.HOST, Device.CUDA) if _has(adapter, device)}
         return Library(name, versions, frozenset(adapter.traits | {Trait.EXCHANGE_API}), None, sides)
     except BaseException as error:  # third-party code can raise anything
-        return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
+        return Library.not_trusted(name, {}, f"importing it raises {brief(error)}")
 
 
 def _has(adapter: Adapter, device: Device) -> bool:
@@ -46,7 +46,7 @@ def _side(adapter: Adapter, device: Device) -> Side:
 
 
 def main(name: str, answer: str) -> None:
-    """Write the declaration of the adapter, and end."""
+    """Write the declaration of the adapter to the file ``answer``, and exit."""
     found: dict[str, Any] = library(name).to_json()
     answers.say(Path(answer), found)
     os._exit(0)

@@ -1,8 +1,8 @@
-"""Whether an adapter hands on the ``copy`` that it declares: the one trial of an adapter in which an array changes hands.
+"""Check that an adapter passes on the ``copy`` keyword that it declares: the only adapter check that exchanges an array.
 
-A library that exchanges badly may die of it, or never come back, so it comes last: by then all that was found out has been told, and what
-ends the process in here says nothing of the adapter. Nor does an exception: who raises it has been told of the keyword, or is for the suite
-to find out about.
+A library with a faulty exchange may crash or hang here, so this check runs last. All other facts have been reported by then, and the end of
+the process says nothing about the adapter. An exception says nothing either: the library may refuse the keyword, or the suite finds its fault
+later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DECLARED = f"it declares the trait {Trait.COPY_KEYWORD.value}, but take() with 
 
 
 class _Value:
-    """In the place of a truth value: whoever looks at it is seen."""
+    """A substitute for ``True`` that records whether it was evaluated."""
 
     def __init__(self) -> None:
         self.was_seen = False
@@ -33,7 +33,7 @@ class _Value:
 
 
 def mistake(library: Library, adapter: Adapter) -> str | None:
-    """A fact that contradicts the declared keyword, in a sentence; ``None`` if there is none, or if it cannot be told."""
+    """Return a sentence that contradicts the declared keyword; ``None`` if there is none, or if it cannot be determined."""
     sides = library.sides.items() if library.has(Trait.COPY_KEYWORD) else ()
     for device, side in sides:
         if Protocol.DLPACK in side.exports and Protocol.DLPACK in side.imports:
@@ -42,7 +42,7 @@ def mistake(library: Library, adapter: Adapter) -> str | None:
             except NotSo as found:
                 return str(found)
             except Exception:
-                continue  # the library declined, or failed
+                continue  # the library refused, or failed
     return None
 
 
@@ -65,7 +65,7 @@ def _expect_told(bench: Bench, kind: str) -> None:
     offer = _offer(bench.adapter, made.array)
     bench.adapter.take(offer, Protocol.DLPACK, bench.device, copy=value)
     if not _is_told(offer) and not value.was_seen:
-        raise NotSo(f"{_DECLARED} shares memory and hands `copy` to nobody{EITHER}")
+        raise NotSo(f"{_DECLARED} shares memory and does not pass `copy` on{EITHER}")
 
 
 def _offer(adapter: Adapter, array: Any) -> DLPackOffer:

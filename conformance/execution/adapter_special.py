@@ -1,6 +1,6 @@
-"""Trials of the arrays that an adapter declares besides plain ones. None of them changes hands here.
+"""Checks of the special arrays that an adapter declares. They exchange no array.
 
-A declaration that is false would accuse the library: a plain array that is called foreign is rightly exported.
+A false declaration would accuse the library: an array that is declared as foreign but is plain is rightly exported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CLAUSES = ("DLP-23", "DLP-12")
 
 
 def trials(bench: Bench) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Yield each declaration with its trial, in words that can follow "while"."""
+    """Yield a clause that can follow "while" and a check, for each declaration."""
     adapter, device = bench.adapter, bench.device
     yield "its declarations are read", partial(_well_formed, bench)
     for name in adapter.narrow_dtypes:
@@ -56,15 +56,15 @@ def _well_formed(bench: Bench) -> None:
         names: list[str] = []
         for one in declared:
             if not isinstance(one, kind):
-                raise NotSo(f"{where} has {one!r} in it; expected a {kind.__name__}")
+                raise NotSo(f"{where} contains {one!r}; expected a {kind.__name__}")
             if not form.fullmatch(one.name):
-                raise NotSo(f"{where} has the name {one.name!r}; expected {words}")
+                raise NotSo(f"{where} contains the invalid name {one.name!r}; expected {words}")
             if one.name in names:
-                raise NotSo(f"{where} has the name {one.name!r} twice")
+                raise NotSo(f"{where} contains the name {one.name!r} twice")
             names.append(one.name)
     for name in adapter.narrow_dtypes:
         if name not in NARROW:
-            raise NotSo(f"narrow_dtypes has {name!r} in it; expected some of {', '.join(NARROW)}")
+            raise NotSo(f"narrow_dtypes contains {name!r}; expected some of {', '.join(NARROW)}")
     for one in adapter.foreign:
         if one.clause not in _CLAUSES:
             raise NotSo(f"foreign {one.name!r} cites {one.clause!r}; expected {' or '.join(_CLAUSES)}")
@@ -77,7 +77,7 @@ def _is_word(word: Any) -> bool:
 
 
 def _narrow(bench: Bench, name: str) -> None:
-    """The elements lie where the adapter says, packed or each in a byte of its own."""
+    """Check that the described memory has the elements, either packed or one in each byte."""
     kind = NARROW[name]
     data = first_elements(kind)
     array = _built(partial(bench.adapter.narrow, kind, data, bench.device))
@@ -88,20 +88,20 @@ def _narrow(bench: Bench, name: str) -> None:
         on_host = bench.device is not Device.CUDA
         if on_host and not is_memory(address, len(wanted)):
             raise NotSo(
-                f"describe() of a vector of {name} leads to addresses at which this process has no memory{EITHER}"
+                f"describe() of a vector of {name} returns addresses that are not mapped in this process{EITHER}"
             )
         if bench.memory.read(address, len(wanted)) == wanted:
             return
-    raise NotSo(f"narrow() of {name} does not make the elements that it is given{EITHER}")
+    raise NotSo(f"narrow() of {name} does not store the elements that it was given{EITHER}")
 
 
 def _foreign(bench: Bench, declared: Foreign) -> None:
-    """The array is not of an element type that the library exchanges."""
+    """Check that the array has none of the element types that the library exchanges."""
     array = _built(partial(declared.build, bench.adapter))
     try:
         name = bench.adapter.describe(array).dtype
     except Exception:
-        return  # an adapter need not know such arrays
+        return  # an adapter need not describe such arrays
     plain = {dtype(known).name for known in bench.adapter.candidate_dtypes}
     if name in plain:
         raise NotSo(
@@ -110,24 +110,24 @@ def _foreign(bench: Bench, declared: Foreign) -> None:
 
 
 def _state(bench: Bench, declared: State) -> None:
-    """``build`` uses one array, and gives its elements as bytes or not at all."""
+    """Check that ``build`` passes one array to its callback, and its elements as bytes or ``None``."""
     used: list[Any] = []
     try:
         use_state(bench.adapter, declared, bench.device, lambda array, elements: used.append(elements))
     except Unsupported:
         raise
     except Exception as error:
-        raise NotSo(f"to make an array in the state {declared.name} raises {brief(error)}{EITHER}") from error
+        raise NotSo(f"creating an array in the state {declared.name} raises {brief(error)}{EITHER}") from error
     if len(used) != 1:
-        raise NotSo(f"the state {declared.name} hands {len(used)} arrays to its user; expected one")
+        raise NotSo(f"the state {declared.name} passes {len(used)} arrays to its callback; expected one")
     if not isinstance(used[0], (bytes, type(None))):
         raise NotSo(
-            f"the state {declared.name} tells of its elements by a {type(used[0]).__name__}; expected bytes or None"
+            f"the state {declared.name} reports its elements as a {type(used[0]).__name__}; expected bytes or None"
         )
 
 
 def _made(bench: Bench, declared: Making) -> None:
-    """The array has the shape, the type and the elements that are declared."""
+    """Check that the array has the declared shape, type and elements."""
     array = _built(partial(bench.adapter.make, declared, bench.device))
     view = description(bench, array, f"an array made by {declared.name}")
     if (view.shape, view.dtype) != (declared.shape, "float32"):
@@ -140,7 +140,7 @@ def _made(bench: Bench, declared: Making) -> None:
         else b""
     )
     if seen != struct.pack(f"={len(declared.numbers)}f", *declared.numbers):
-        raise NotSo(f"the array made by {declared.name} has other elements than are declared{EITHER}")
+        raise NotSo(f"the array made by {declared.name} has elements that differ from the declared ones{EITHER}")
 
 
 def _built(build: Callable[[], Any]) -> Any:

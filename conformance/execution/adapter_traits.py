@@ -1,4 +1,4 @@
-"""Whether each trait that an adapter declares is really there, and does what it is for. Sizes and strides are bytes."""
+"""Checks of the traits that an adapter declares: each must be implemented and must work. Sizes and strides are in bytes."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ _METHODS: dict[Trait, tuple[str, ...]] = {
     Trait.GPUS: ("on_gpu",),
     Trait.JOINS: ("joined",),
 }
-"""What an adapter with a trait has to have of its own."""
+"""Methods that an adapter with a trait must override."""
 _BY_ITSELF = {Trait.READONLY: Trait.IMMUTABLE}
-"""Traits whose methods are not needed where there is another trait."""
+"""Traits that need no methods if the adapter has the other trait."""
 
 
 def methods(bench: Bench) -> None:
-    """No declared trait rests on a method that only says that there is no such thing."""
+    """Check that the adapter overrides every method that its traits need. The methods of the base class only raise ``Unsupported``."""
     for trait in sorted(bench.traits & _METHODS.keys()):
         if _BY_ITSELF.get(trait) in bench.traits:
             continue
         for name in _METHODS[trait]:
             if getattr(getattr(bench.adapter, name), "__func__", None) is getattr(Adapter, name):
-                raise NotSo(f"it declares the trait {trait.value}, but has no {name}() of its own")
+                raise NotSo(f"it declares the trait {trait.value}, but does not override {name}()")
 
 
 def trials(bench: Bench, side: Side) -> Iterator[tuple[Trait, Callable[[], None]]]:
-    """The trials of the traits that the adapter declares for this device."""
+    """Yield the check of each trait that the adapter declares for this device."""
     for trait, trial in _TRIALS.items():
         if trait in bench.traits and (trait not in _ON_GPUS or bench.device is not Device.HOST):
             yield trait, partial(trial, bench, side)
@@ -84,10 +84,10 @@ def trials(bench: Bench, side: Side) -> Iterator[tuple[Trait, Callable[[], None]
 
 @contextmanager
 def _declared(trait: Trait, what: str, *, strictly: bool = True) -> Iterator[None]:
-    """Inside, the adapter may not say that it has no such thing. What the library does not have here is no matter of the adapter's.
+    """Check that the adapter does not deny a declared trait inside the block.
 
-    An adapter says that of its library by an exception with a cause. With ``strictly`` any other exception is a mistake; without, it is
-    put down to the library: a compiler, a driver or a GPU may be missing.
+    ``Unsupported`` with a cause means that the library lacks the feature here, which is no mistake of the adapter. With ``strictly`` any other
+    exception is a mistake. Without it the library is blamed: a compiler, a driver or a GPU may be missing.
     """
     try:
         yield
@@ -107,7 +107,7 @@ def _declared(trait: Trait, what: str, *, strictly: bool = True) -> Iterator[Non
 
 
 def _writes(bench: Bench, side: Side) -> None:
-    """Of a packed array in the first element type that is taken; then of views, as far as the library writes them."""
+    """Check writes to a packed array in the first writable element type, then to views as far as the library writes them."""
     name = next((name for name in side.dtypes if _is_written(bench, side, name)), None)
     if name is None:
         made = make(bench, dtype(side.dtypes[0]), usual_layout(side))
@@ -134,11 +134,11 @@ def _write_if_possible(bench: Bench, made: Made) -> None:
     except NotSo:
         raise
     except Exception:
-        return  # a library may be unable to write such a view
+        return  # a library need not write such a view
 
 
 def _write(bench: Bench, made: Made) -> None:
-    """What is written arrives in row-major order, and nothing else is written."""
+    """Check that a write stores the elements in row-major order, and changes no other bytes."""
     data = elements(made.kind, made.form.size, OTHER)
     bench.adapter.write(made.array, data)
     block = bench.memory.read(made.start, len(made.block))
@@ -146,9 +146,9 @@ def _write(bench: Bench, made: Made) -> None:
         return
     seen, said = made.values(block), f"write() of {told(data, made.kind)} to {made.what} and shape {made.form.shape}"
     if seen == data:
-        raise NotSo(f"{said} also changes what lies beside its elements{EITHER}")
+        raise NotSo(f"{said} also changes bytes outside its elements{EITHER}")
     columns = seen == from_columns(data, made.kind, made.form.shape)
-    raise NotSo(f"{said} stores {told(seen, made.kind)}" + (": it goes column by column" if columns else EITHER))
+    raise NotSo(f"{said} stores {told(seen, made.kind)}" + (": it uses column-major order" if columns else EITHER))
 
 
 def _kernel(bench: Bench, side: Side) -> None:
@@ -160,7 +160,7 @@ def _kernel(bench: Bench, side: Side) -> None:
     seen, wanted = bench.memory.read(made.start, len(made.block)), elements(made.kind, made.form.size, 2)
     if seen != wanted:
         raise NotSo(
-            f"kernel_increment() makes {told(seen, made.kind)} of {told(made.block, made.kind)}; expected "
+            f"kernel_increment() changes {told(made.block, made.kind)} to {told(seen, made.kind)}; expected "
             f"{told(wanted, made.kind)}{EITHER}"
         )
 
@@ -174,9 +174,11 @@ def _readonly(bench: Bench, side: Side) -> None:
         bench.adapter.freeze(made.array)
     after = description(bench, made.array, made.what)
     if (after.address, after.shape, after.strides) != (before.address, before.shape, before.strides):
-        raise NotSo(f"freeze() changes where {made.what} lies; expected that it makes it read-only in place")
+        raise NotSo(
+            f"freeze() changes the address, shape or strides of {made.what}; expected that it makes the array read-only in place"
+        )
     if after.readonly is False:
-        raise NotSo(f"describe() of {made.what} says that it can be written after freeze(){EITHER}")
+        raise NotSo(f"describe() of {made.what} reports it as writable after freeze(){EITHER}")
 
 
 # -- layouts
@@ -191,11 +193,11 @@ def _contiguity(bench: Bench, side: Side) -> None:
         with unchanged(bench, made, "contiguous()"), _declared(Trait.CONTIGUITY, f"contiguous() of {made.what}"):
             answer = bench.adapter.contiguous(made.array)
         if answer is not made.form.contiguous:
-            raise NotSo(f"contiguous() of {made.what} is {answer!r}; expected {made.form.contiguous}{EITHER}")
+            raise NotSo(f"contiguous() of {made.what} returns {answer!r}; expected {made.form.contiguous}{EITHER}")
 
 
 def _extent(bench: Bench, side: Side) -> None:
-    """Of an array of the library's own, if the adapter tells it of those too: what is behind an import is for the suite to find out."""
+    """Check the extent of an array of the library itself. The suite checks the extent of imports later."""
     made = make(bench, dtype(side.dtypes[0]), usual_layout(side))
     try:
         with unchanged(bench, made, "extent()"), _declared(Trait.EXTENT, "extent()", strictly=False):
@@ -203,11 +205,11 @@ def _extent(bench: Bench, side: Side) -> None:
     except Unsupported:
         return
     if not first <= made.start < made.start + len(made.block) <= end:
-        raise NotSo(f"extent() of {made.what} leaves out elements of it: it begins or ends among them{EITHER}")
+        raise NotSo(f"extent() of {made.what} does not cover all of its elements{EITHER}")
 
 
 def _strides(bench: Bench, side: Side) -> None:
-    """Rows that overlap, and so stay within the block."""
+    """Check overlapping rows, which stay within the block."""
     made = make(bench, dtype(side.dtypes[0]), "c-order")
     size = made.kind.itemsize
     again = _restrided(bench, made, Trait.STRIDES, (2 * size, size))
@@ -230,10 +232,10 @@ def _restrided(bench: Bench, made: Made, trait: Trait, strides: tuple[int, ...])
     if view.strides != strides or view.shape != made.form.shape:
         told_ = f"the shape {view.shape} and the strides {view.strides}"
         raise NotSo(
-            f"restride() of {made.what} to {strides} bytes gives {told_}; expected {made.form.shape} and {strides}{EITHER}"
+            f"restride() of {made.what} to {strides} bytes returns {told_}; expected {made.form.shape} and {strides}{EITHER}"
         )
     if view.address != made.address:
-        raise NotSo(f"restride() of {made.what} moves element 0; expected that it stays{EITHER}")
+        raise NotSo(f"restride() of {made.what} moves element 0; expected the same address{EITHER}")
     return Made(what, array, made.kind, made.form, made.start, made.block)
 
 
@@ -249,8 +251,8 @@ def _pitched(bench: Bench, side: Side) -> None:
     packed = tuple(stride * kind.itemsize for stride in c_strides(_IMAGE))
     if view.shape != _IMAGE or view.strides[1:] != packed[1:] or view.strides[0] < packed[0]:
         raise NotSo(
-            f"pitched() of shape {_IMAGE} and {kind.name} gives the shape {view.shape} and the strides {view.strides}; expected rows that "
-            f"are packed in themselves, {packed[0]} bytes apart or more{EITHER}"
+            f"pitched() of shape {_IMAGE} and {kind.name} returns the shape {view.shape} and the strides {view.strides}; expected packed "
+            f"rows at least {packed[0]} bytes apart{EITHER}"
         )
 
 
@@ -264,7 +266,7 @@ def _empty_in(memory: Kind, trait: Trait, bench: Bench, side: Side) -> None:
 
 
 def _streams(bench: Bench, side: Side) -> None:
-    """A new stream, the default one, and work on the new one that is done as told."""
+    """Check a new stream, the default stream, and work on the new stream."""
     adapter, trait = bench.adapter, Trait.STREAMS
     with _declared(trait, "stream()", strictly=False):
         stream = adapter.stream(bench.device)
@@ -273,9 +275,7 @@ def _streams(bench: Bench, side: Side) -> None:
         with adapter.using(stream):
             pass
     if handle in (0, LEGACY, PER_THREAD):
-        raise NotSo(
-            f"handle() of a new stream is {handle}; expected a stream of its own, and none of the default ones{EITHER}"
-        )
+        raise NotSo(f"handle() of a new stream is {handle}; expected a new stream, not a default stream{EITHER}")
     if default not in (LEGACY, PER_THREAD):
         raise NotSo(f"handle() of the default stream is {default}; expected {LEGACY} or {PER_THREAD}")
     if "int32" in side.dtypes:
@@ -312,7 +312,7 @@ def _foreign(bench: Bench, side: Side) -> None:
     finally:
         streams.destroy(given)
     if handle != given:
-        raise NotSo(f"handle() of a stream that was made of a handle is another one{EITHER}")
+        raise NotSo(f"handle() of foreign_stream() returns another handle than the given one{EITHER}")
 
 
 def _gpus(bench: Bench, side: Side) -> None:
@@ -346,4 +346,4 @@ _ON_GPUS = frozenset(
         Trait.PINNED, Trait.MANAGED, Trait.POOL, Trait.STREAMS, Trait.PER_THREAD_STREAM, Trait.FOREIGN_STREAM, Trait.GPUS,
     }
 )  # fmt: skip
-"""Of no meaning on the host."""
+"""Traits without a meaning on host memory."""

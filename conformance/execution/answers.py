@@ -28,7 +28,7 @@ def say(path: Path, answer: dict[str, Any]) -> None:
     """Append one answer. Raises ``ValueError`` if it does not fit."""
     line, end = json.dumps(answer).encode() + b"\n", _ends.get(path, 0)
     if end + len(line) > MOST_BYTES:
-        raise ValueError(f"there is no room for an answer of {len(line)} bytes after {end} others")
+        raise ValueError(f"an answer of {len(line)} bytes does not fit after {end} bytes")
     with open(path, "r+b", buffering=0) as file:
         file.seek(end)
         while line:

@@ -1,4 +1,4 @@
-"""Canaries judged: cases that were built to end in a certain way, and did or did not."""
+"""Checks of canaries: cases with a fixed outcome, which prove that the run detects it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from .results import Result
 
 
 def built_for(result: Result) -> Outcome | None:
-    """The outcome that this case was built for; ``None`` if it is no canary."""
+    """Return the outcome that this case must have; ``None`` if it is not a canary."""
     return catalogue()[result.case.invariant].canary
 
 
 def without(results: Iterable[Result]) -> tuple[Result, ...]:
-    """What is said about libraries."""
+    """Return the results without those of canaries."""
     return tuple(result for result in results if built_for(result) is None)
 
 
 def among(results: Iterable[Result]) -> tuple[Result, ...]:
-    """The canaries."""
+    """Return the results of canaries."""
     return tuple(result for result in results if built_for(result) is not None)
 
 
 def surprises(results: Iterable[Result]) -> tuple[Result, ...]:
-    """Canaries that ended otherwise than they were built to: a run with one of them proves nothing.
+    """Return the canaries with another outcome than theirs. A run with one of them proves nothing.
 
-    One that has not ended at all is lost like any other case.
+    A canary without a result is not among them: it is reported like any other case without one.
     """
     return tuple(r for r in among(results) if r.outcome not in (built_for(r), Outcome.LOST))

@@ -26,7 +26,7 @@ _PACKAGE = "__init__"
 
 
 def measure(folder: str) -> dict[str, Any]:
-    """One candidate, as it stands in ``environment.json``."""
+    """Return the facts about one candidate, as ``environment.json`` has them."""
     (own,) = metadata.distributions(path=[folder])
     name = canonical(own.metadata["Name"])
     found = [d for d in metadata.distributions() if canonical(d.metadata["Name"] or "") == name]
@@ -40,24 +40,24 @@ def measure(folder: str) -> dict[str, Any]:
 
 
 def died(folder: str, reason: str) -> dict[str, Any]:
-    """The same where its process could not tell."""
+    """Return the facts about a candidate after its probe returned none."""
     return {"folder": folder, "distribution": None, "found": [], "modules": [], "trouble": reason}
 
 
 def canonical(name: str) -> str:
-    """The name as the package index compares it."""
+    """Return the normalized name of a distribution, as the package index compares names."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def roots(files: Iterable[str]) -> list[str]:
-    """What can be imported of these files by a name of its own: packages, but none below another, and modules in none."""
+    """Return the top-level names that these files provide: packages that are in no other package, and modules outside packages."""
     modules = [parts for file in files if (parts := _parts(file))]
     packages = {parts[:-1] for parts in modules if parts[-1] == _PACKAGE}
     return sorted({".".join(_root(parts, packages)) for parts in modules})
 
 
 def _parts(file: str) -> tuple[str, ...]:
-    """The dotted name of a file as its parts; none where it is no module."""
+    """Return the parts of the dotted name of a file; empty if the file is not a module."""
     path = PurePosixPath(file)
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None or path.name.endswith(".pyc"):
@@ -72,7 +72,7 @@ def _root(parts: tuple[str, ...], packages: set[tuple[str, ...]]) -> tuple[str, 
 
 
 def _module(name: str) -> dict[str, Any]:
-    """From where it is imported, and what it says its version is."""
+    """Return the file from which a module is imported, and its ``__version__``."""
     told: dict[str, Any] = {"module": name, "file": None, "version": None, "error": None}
     try:
         spec = importlib.util.find_spec(name)
@@ -85,7 +85,7 @@ def _module(name: str) -> dict[str, Any]:
 
 
 def main(folder: str, answer: str) -> None:
-    """Write the state of the candidate in this folder."""
+    """Write the facts about the candidate in ``folder`` to the file ``answer``, and exit."""
     answers.say(Path(answer), measure(folder))
     os._exit(0)
 

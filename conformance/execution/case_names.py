@@ -1,4 +1,4 @@
-"""From the name of a case to the case, whether or not this environment could run it."""
+"""Lookup of a case by its id, in any environment that could run it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .plan import BadSelection
 
 
 class UnknownName(BadSelection):
-    """There is no such thing in this suite. The text is one sentence for the user."""
+    """The suite has no case with this id. The text is one sentence for the user."""
 
 
 _PLACES = ((Device.HOST, Device.CUDA), (Device.HOST,))
-"""What an environment can have: some cases are planned only where there is no GPU."""
+"""Devices of possible environments. Some cases are planned only without a GPU."""
 
 
 @lru_cache(maxsize=len(_PLACES))
 def everything(devices: tuple[Device, ...]) -> Environment:
-    """Every library with all that its adapter says it could have in any version, and two GPUs. No library is loaded."""
+    """Return an environment with two GPUs and with every library, each with all that its adapter declares. No library is loaded."""
     return Environment(tuple(_library(name, devices) for name in registry.names()), gpus=2)
 
 
@@ -43,9 +43,9 @@ def _library(name: str, devices: tuple[Device, ...]) -> Library:
 
 
 def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case:
-    """The case of this id; :class:`UnknownName` if there is none.
+    """Return the case with this id. Raise :class:`UnknownName` if there is none.
 
-    A few cases are made of what is absent, so that only the environment that has them can tell: ``here`` measures it.
+    A few cases depend on a feature that a library lacks, so only a measured environment has them. ``here`` measures it.
     """
     invariant = catalogue().get(name.partition("/")[0])
     if invariant is None:
@@ -58,8 +58,8 @@ def case_named(name: str, here: Callable[[], Environment] | None = None) -> Case
 
 
 def cases_anywhere(invariant: Invariant) -> dict[str, Case]:
-    """All cases of it that any environment could plan, by id."""
+    """Return all cases of the invariant that any environment could plan, by id."""
     return {case.id: case for devices in _PLACES for case in invariant.cases(everything(devices))}
 
 
-_LIST = "`list --cases` prints those that run here"
+_LIST = "`list --cases` prints the cases of this environment"

@@ -3,17 +3,17 @@
 Two files hold the results of cases. A finished run writes ``results.jsonl`` last, from the whole journal, and it
 includes the accused. A run writes the journal as events happen, and a resumed run appends to it. Therefore:
 
-* If ``results.jsonl`` decides every planned case, only this file counts. ``--resume`` never runs a decided case, so the
-  journal has no newer result. A cell's record keeps the digest of this file, so a journal that differs was altered.
-* Otherwise the run did not finish, or was resumed since. If both files decide a case, the result in the journal counts;
-  ``results.jsonl`` supplies the others. The accused are determined from all of these results.
-* A planned case without a result in either file is lost.
+* If ``results.jsonl`` has a result of every planned case, only this file counts. ``--resume`` runs no case with a result, so the
+  journal has no newer one. A cell's record keeps the digest of this file, so a journal that differs was altered.
+* Otherwise the run did not finish, or was resumed since. If both files have a result of a case, the one in the journal counts;
+  ``results.jsonl`` supplies the others. The accused sides are determined from all of these results.
+* A planned case without a result in either file is reported as ``lost``.
 
-A journal also has trials, which were not planned. They are not results of the run; they determine the accused. In
+A journal also has trials, which are not in the plan. They are not results of the run; they determine the accused sides. In
 ``results.jsonl`` an unplanned case is an error.
 
-A damaged line affects only its own case. It is skipped and reported (``Held.damage``), and a case without another
-result is lost. A damaged plan is an error, because the missing cases are unknown.
+A damaged line affects only its own case. The reader skips and reports it (``Held.damage``). A case without another
+result is reported as ``lost``. A damaged plan is an error, because the missing cases are unknown.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from .results import ACCUSING, BAD, Accused, Line, Result, mistake
 
 Loads = Callable[[bytes], Any]
 """Parser of a line, which raises ``ValueError`` if it is not valid JSON."""
-NOT_COME_TO = "the run has not come to it"
-MAY_HAVE_HELD = "its result may have been in damaged data: {}"
+NOT_COME_TO = "the run has not reached the case"
+MAY_HAVE_HELD = "its result may be in damaged data: {}"
 _SHOWN = 200
 """Number of characters of an id that a message quotes."""
 _PARTS = 4
-"""Parts that the id of a case has at least."""
+"""Minimum number of parts in the id of a case."""
 _LOST = Outcome.LOST.value
 _CASE = {
     **dict.fromkeys(("id", "invariant", "producer", "consumer", "protocol"), str),
@@ -55,7 +55,7 @@ _CASE = {
     "tier": frozenset(tier.value for tier in Tier),
 }
 _outcome_of = itemgetter("outcome")
-_OF_ANOTHER_SUITE = Accused(Side.UNKNOWN, (), "this suite does not know the invariant or the clause")
+_OF_ANOTHER_SUITE = Accused(Side.UNKNOWN, (), "this version of the suite does not have the invariant or the clause")
 _ACCUSING = frozenset(outcome.value for outcome in ACCUSING)
 
 
@@ -68,13 +68,13 @@ class Plan:
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The ids, to look one up."""
+        """The ids as a set."""
         return frozenset(self.ids)
 
 
 @dataclass(frozen=True)
 class Held:
-    """A plan, and by case, in no order, a line as ``results.jsonl`` has it: where there is none, one that says it is lost."""
+    """A plan, and a line of ``results.jsonl`` for each case, in no order. A case without a result has a line with the outcome ``lost``."""
 
     plan: Plan
     results: dict[str, Line]
@@ -83,29 +83,29 @@ class Held:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every planned case is decided, by whatever outcome."""
+        """Whether every planned case has a result."""
         return len(self.results) == len(self.plan.ids) and _LOST not in map(_outcome_of, self.results.values())
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a run has left in its folder, for a run that goes on with it and for whoever looks at it."""
+    """Remains of a run in its folder, for a report or for ``--resume``."""
 
     cases: tuple[Case, ...]
     environment: dict[str, Any]
     results: tuple[Result, ...]
     """One for each planned case, in the plan's order."""
     known: dict[str, Result]
-    """What is decided, trials too, with nobody accused yet as far as the journal has it: by what is run now it may be somebody else."""
+    """Results so far, of trials too. Those from the journal have no accused side yet, because new results may change it."""
     unended: frozenset[str]
-    """Cases that were begun and have no result."""
+    """Cases that started and have no result."""
     unsettled: frozenset[str] = frozenset()
-    """Failures of which a run that was stopped would still have found out whom they accuse."""
+    """Failures for which a stopped run did not determine the accused side any more."""
     damage: tuple[str, ...] = ()
     """One sentence for each skipped line."""
 
     def result(self, id: str) -> Result | None:
-        """What is decided of a case, of one that was planned or of a trial."""
+        """Return the result of a planned case or of a trial; ``None`` if it has none."""
         planned = (result for result in self.results if result.case.id == id and id in self.known)
         return next(planned, None) or self.known.get(id)
 
@@ -120,7 +120,7 @@ def read(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | Non
 
 
 def read_plan(out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> Plan:
-    """The plan in a folder, with the same errors."""
+    """Return the plan in a folder. Raises the same errors as :func:`read`."""
     return _Folder(out, loads, plans).plan
 
 
@@ -138,7 +138,7 @@ def left(out: Path) -> Left:
 
 
 def deadly(out: Path) -> frozenset[str]:
-    """Cases that killed their process, hung or lost the context in the run that has left its results here."""
+    """Return the cases that crashed, hung or corrupted their CUDA context in the run of this folder."""
     found = _Folder(out)
     try:
         lines = {**found.settled, **found.account.results}
@@ -150,7 +150,7 @@ def deadly(out: Path) -> frozenset[str]:
 
 
 class _Folder:
-    """The files of a folder, each read once, when it is asked for."""
+    """The files of a folder, each read once, at the first access."""
 
     def __init__(self, out: Path, loads: Loads = documents.loads, plans: dict[str, Plan] | None = None) -> None:
         self._out = out
@@ -160,7 +160,7 @@ class _Folder:
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan, without cases where there is none."""
+        """The plan; without cases if the file is missing."""
         path = self._out / run_folder.PLAN
         try:
             content = files.read(path)
@@ -183,13 +183,13 @@ class _Folder:
         return tuple(found)
 
     def cases(self) -> tuple[Case, ...]:
-        """The cases of the plan, read once more: they are wanted only where a result is missing, or where the run goes on."""
+        """Return the cases of the plan. They are read separately, because only a resumed or incomplete run needs them."""
         found = []
         for number, record in self._lines(run_folder.PLAN, raises=True):
             told = shapes.mistake(record, _CASE)
             case = None if told else Case.from_json(record)
             if case is None or case.id != record["id"]:
-                why = told or f"its id is {reprlib.repr(record['id'])}, which is that of another case"
+                why = told or f"its id is {reprlib.repr(record['id'])}, which is the id of another case"
                 raise self._broken(run_folder.PLAN, f"is not a case: {why}", number)
             found.append(case)
         return tuple(found)
@@ -207,13 +207,13 @@ class _Folder:
                     continue
                 twice.add(id)
                 told = f"differs from an earlier result of {id}"
-            told = told or f"is a result of {line['id'][:_SHOWN]}, which was not planned"
+            told = told or f"is a result of {line['id'][:_SHOWN]}, which is not in the plan"
             self._damage.append(self._broken(run_folder.RESULTS, told, number))
         return {id: line for id, line in found.items() if id not in twice} if twice else found
 
     @cached_property
     def account(self) -> journal.Account:
-        """What the journal says, up to a line that has no end: its writer was cut off, or is still at it."""
+        """The account of the journal. An unfinished last line is left out: its writer was interrupted, or is still writing."""
         account = journal.Account()
         for number, record in self._lines(journal.FILE, whole=True):
             told = account.take(record)
@@ -253,7 +253,7 @@ class _Folder:
 
     @cached_property
     def held(self) -> Held:
-        """As the rules at the top of this module say; the journal is read only where it has something to say."""
+        """The contents of the folder, by the rules in the module's docstring. The journal is read only if ``results.jsonl`` is not complete."""
         ended = Held(self.plan, self.settled, self._told())
         if ended.is_complete:
             return ended
@@ -274,7 +274,7 @@ class _Folder:
 
 
 def _better(told: Line | None, settled: Line | None) -> Line:
-    """Of two lines on one case, the journal's and the account's, the one that decides it; the journal's, where both do or neither."""
+    """Return the line that counts. The journal's counts first, unless only the one from ``results.jsonl`` has an outcome."""
     found = [line for line in (told, settled) if line is not None]
     return next(filter(_is_decided, found), found[0])
 
@@ -284,7 +284,7 @@ def _is_decided(line: Line) -> bool:
 
 
 def _finder(lines: dict[str, Line]) -> Find:
-    """Finds the result of a case; few of them are asked for."""
+    """Return a lookup of results. It parses a line only when it is needed, because few are."""
     known: dict[str, Result] = {}
 
     def find(id: str) -> Result | None:
@@ -296,7 +296,7 @@ def _finder(lines: dict[str, Line]) -> Find:
 
 
 def _accused(line: Line, find: Find) -> Line:
-    """The line with who is accused; as it is, where that is written in it already."""
+    """Return the line with the accused side. A line that already has one is returned unchanged."""
     told = line["accused"]
     if line["outcome"] not in _ACCUSING or (told and told["libraries"]):
         return line
@@ -306,7 +306,7 @@ def _accused(line: Line, find: Find) -> Line:
 
 
 def _is_known(line: Line) -> bool:
-    """Whether it is about an invariant and a clause that this suite has: a folder may come from another version of it."""
+    """Return whether this suite has the invariant and the clause of a line. Another version may have written the folder."""
     return line["invariant"] in catalogue() and (not line["clause"] or line["clause"] in _clauses())
 
 
@@ -316,7 +316,10 @@ def _clauses() -> frozenset[str]:
 
 
 def _known(held: Held, account: journal.Account) -> dict[str, Result]:
-    """What a run that goes on need not run again: as the journal has it where that ended alike, for nobody is accused there yet."""
+    """Return the results that a resumed run keeps.
+
+    If the journal has the same outcome as ``results.jsonl``, its line is kept, because it names no accused side yet.
+    """
     planned = {id: line for id, line in held.results.items() if _is_decided(line)}
     told = {id: line for id, line in account.results.items() if _is_decided(line)}
     raw = {id: told[id] for id, line in planned.items() if id in told and told[id]["outcome"] == line["outcome"]}

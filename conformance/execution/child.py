@@ -1,4 +1,4 @@
-"""A forked process that runs cases, and the eye that is kept on it: its answer, its words, its deadline, its end."""
+"""Child processes that run cases. The parent reads the answers and the output of a child, and enforces its timeouts."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ from .results import BAD, Result
 from .workbench import Workbench
 
 REAP_SECONDS = 30.0
-"""How long a killed process may take to go: the driver has to take its work off the GPU first."""
+"""Seconds that a killed process may take to end: the driver must remove its work from the GPU first."""
 _WORDS = 64_000
-"""Bytes that are held of what a child writes: a native stack follows what it says of its end."""
+"""Number of bytes of a child's output that are kept: enough for an error message and the native stack that follows it."""
 _STACK_SECONDS = 0.5
 _GLANCE = 0.25
 _PIECE = 1 << 16
 
 
 def limit_of(invariant: Invariant) -> float:
-    """Seconds that a case of it may take."""
+    """Return the timeout of a case of this invariant, in seconds."""
     return invariant.seconds or deadline.seconds()
 
 
 class Child:
-    """Runs what it is asked to, one after the other, until it dies or is ended.
+    """A forked process that runs cases one after the other, until it crashes or is ended.
 
-    ``close`` are descriptors it must not keep; ``workbench`` makes, in the child, what its cases run on.
+    The child closes the descriptors ``close``. It calls ``workbench`` to create the workbench of its cases.
     """
 
     def __init__(self, close: Iterable[int] = (), workbench: Callable[[], Workbench] = Workbench) -> None:
         self.done: list[Case] = []
-        """The cases that it has been given, oldest first."""
+        """The cases that it received, oldest first."""
         self.died = False
         self._status: int | None = None
         self._words = Tail(_WORDS)
@@ -61,7 +61,7 @@ class Child:
         self._pauses = deadline.Pauses()
         self._watched = 0
         self.spent: Counter[str] = Counter()
-        """Seconds by purpose (:mod:`conformance.checks.time_spent`), of all requests that it has answered."""
+        """Seconds by purpose (:mod:`conformance.checks.time_spent`), summed over its answers."""
         self.killed = 0
         """Signal from another process that ended or stopped the child; 0 if none did."""
         requests, self._requests = os.pipe()
@@ -73,7 +73,9 @@ class Child:
         self.pid = os.fork()
         if not self.pid:
             time_spent.take()
-            time_spent.add(time_spent.Purpose.START, -forked)
+            time_spent.add(
+                time_spent.Purpose.START, -forked
+            )  # _serve adds the time of its start: the sum is the duration
             for descriptor in (self._requests, self._answers, self._spoken, *close):
                 os.close(descriptor)
             _live(supervisor, requests, answers, speak, workbench, self._steps, self._pauses)
@@ -83,7 +85,7 @@ class Child:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a sibling must not keep open."""
+        """Descriptors that a sibling must close."""
         return () if self.died else (self._requests, self._answers, self._spoken)
 
     @property
@@ -99,14 +101,14 @@ class Child:
 
     @property
     def is_new(self) -> bool:
-        """Whether it has been given no case yet."""
+        """Whether it has received no case yet."""
         return not self.done
 
     def run(self, case: Case, *, last: bool = False, watch: int = 0, patience: float = 1.0) -> Result:
-        """Return the result of a case, or a result that describes the death of the child.
+        """Return the result of a case. If the child is lost, the result describes the crash or the hang.
 
-        ``last`` includes the exit of the child in the case. ``watch`` is a signal: if the child sends it to itself, a
-        filter ends the child by another signal. ``patience`` multiplies the deadline of the case.
+        ``last`` makes the exit of the child part of the case. ``watch`` is a signal: if the child sends it to itself, a
+        seccomp filter ends the child by another signal. ``patience`` multiplies the timeout of the case.
         """
         started = time.perf_counter()
         self.done.append(case)
@@ -125,7 +127,7 @@ class Child:
             result = Result.from_json(told["result"])
             return result if result.outcome is not Outcome.INCONCLUSIVE else result.beside(self._stderr())
         step = self._steps.newest
-        when_lost = AT_EXIT if answer else when(case, step)  # it answers once the check has ended
+        when_lost = AT_EXIT if answer else when(case, step)  # the child answers before it exits
         if late is not None:
             result = self._hang(case, invariant, step, late, when_lost)
         else:
@@ -134,18 +136,18 @@ class Child:
         return load_control.compared(result, partial(self._loaded, watch)) if is_lost_at_exit else result
 
     def trouble_with_gpu(self, case: Case, seconds: float) -> str | None:
-        """Have this child use the GPU; why that does not work, or ``None``. CUDA starts as for this case."""
+        """Have the child use the GPU. Return why that fails, or ``None``. CUDA is set up as for this case."""
         answer, late = self._asked({"probe": case.to_json()}, seconds, last=False)
         if late is not None:
             self.end()
             return f"no answer after {seconds:g} s"
         if self._status is not None:
-            return f"a process that only tried it ended with {self._told(self._status)}"
+            return f"a process that only used the GPU ended with {self._told(self._status)}"
         trouble: str | None = json.loads(answer)["trouble"]
         return trouble
 
     def load(self, libraries: tuple[str, ...], watch: int = 0) -> load_control.Ended:
-        """Have this child load these libraries and exit, and nothing else. ``watch`` is as in :meth:`run`."""
+        """Have the child load these libraries and exit, and nothing else. ``watch`` is as in :meth:`run`."""
         self._watched = watch
         answer, late = self._asked({"load": libraries, "watch": watch}, deadline.seconds(), last=True)
         if late is not None:
@@ -160,7 +162,7 @@ class Child:
         return load_control.Ended(Outcome.PASS if is_well else Outcome.CRASH, told)
 
     def _loaded(self, watch: int, libraries: tuple[str, ...]) -> load_control.Ended:
-        """Return the end of another child that only loads these libraries. It ends at once, so it may keep the open files of its siblings."""
+        """Return the end of a control child that only loads these libraries. It ends at once, so it may inherit the open files of its siblings."""
         control = Child(workbench=self._workbench)
         try:
             return control.load(libraries, watch)
@@ -168,7 +170,7 @@ class Child:
             control.end()
 
     def end(self) -> bool:
-        """Kill the child and all that it has started; whether it is gone then."""
+        """Kill the child and all processes that it started. Return whether the child has ended."""
         if self.died:
             return True
         self._kill()
@@ -179,7 +181,7 @@ class Child:
     # -- asking
 
     def _asked(self, request: dict[str, Any], limit: float, *, last: bool) -> tuple[bytes, deadline.Watch | None]:
-        """Return the answer, possibly incomplete, and the expired deadline if neither an answer nor an exit came in time."""
+        """Return the answer, possibly incomplete, and the expired timeout if neither an answer nor an exit came in time."""
         watch = deadline.Watch(self.pid, limit, self._pauses)
         try:
             os.write(self._requests, encoded(request))
@@ -212,20 +214,20 @@ class Child:
                         return answer, True
                     if not piece:
                         return answer, self._wait(_STACK_SECONDS) or self._ends(watch)
-                elif not ready and self._wait(0):  # gone, but something that it started keeps the pipe open
+                elif not ready and self._wait(0):  # it has ended, but a process that it started keeps the pipe open
                     return answer, True
                 elif not left:
                     return answer, False
 
     def _ends(self, watch: deadline.Watch) -> bool:
-        """Return whether the child ends before its deadline."""
+        """Return whether the child ends before its timeout."""
         while left := watch.left:
             if self._wait(min(left, _GLANCE)):
                 return True
         return self._wait(0)
 
     def _listen(self) -> bool:
-        """Take in what the child has written to its standard streams; ``False`` at their end."""
+        """Read the child's standard streams. Return ``False`` at their end."""
         try:
             while piece := os.read(self._spoken, _PIECE):
                 self._words.add(piece)
@@ -236,7 +238,7 @@ class Child:
         return False
 
     def _stderr(self) -> dict[str, str]:
-        """What the child has said, without the native stack that it printed."""
+        """Return the child's output as a note, without the native stack that its signal handler printed."""
         said, _ = crash_trace.parted(self._words.held)
         text = self._words.told(said)
         return {"stderr": text} if text else {}
@@ -244,12 +246,12 @@ class Child:
     # -- ending
 
     def _hang(self, case: Case, invariant: Invariant, step: Step, watch: deadline.Watch, when_lost: str) -> Result:
-        """Ask for the stacks, then kill. ``step`` was read before: the question may wake the child up, and then it goes on."""
+        """Collect the stacks, then kill the child. ``step`` was read before, because the signal for the stacks may wake the child up."""
         reason = f"{watch.late} {when_lost}"
         if deadline.is_stopped(self.pid):
             self.killed = signal.SIGSTOP
             reason = f"{watch.late}: the process was stopped by a signal {when_lost}"
-        native = stacks.native(self.pid)  # first: the signal may wake it up
+        native = stacks.native(self.pid)  # before SIGUSR1, which may wake the child up
         self._listen()
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held, native), "native stack": native}
         self._words.clear()
@@ -260,7 +262,7 @@ class Child:
             self._listen()
         notes["python stack"] = self._words.text
         if not self.end():
-            reason += f", and not gone {REAP_SECONDS:g} s after SIGKILL"
+            reason += f"; it still exists {REAP_SECONDS:g} s after SIGKILL"
         if not watch.is_decided:
             return Result(case, Outcome.INCONCLUSIVE, invariant.level, reason=reason, attachments=notes)
         return died(case, invariant, step, Outcome.HANG, reason, attachments=notes)
@@ -270,29 +272,29 @@ class Child:
     ) -> Result:
         """Return the result for a child that ended. Its answer counts only after a clean exit.
 
-        ``kills`` is the kernel's count of out-of-memory kills from before the case.
+        ``kills`` is the kernel's count of out-of-memory kills before the case.
         """
         assert self._status is not None
         told = self._told(self._status)
         notes = {**self._stderr(), **crash_trace.evidence(self._words.held)}
         if not os.WIFSIGNALED(self._status) and not os.WEXITSTATUS(self._status) and answer:
             return Result.from_json(json.loads(answer)["result"])
-        how = f"died of {told}" if os.WIFSIGNALED(self._status) else f"ended by itself with {told}"
+        how = f"crashed with {told}" if os.WIFSIGNALED(self._status) else f"exited with {told}"
         if os.WIFSIGNALED(self._status) and os.WTERMSIG(self._status) in signal_senders.FOREIGN:
             self.killed = os.WTERMSIG(self._status)
-            how += signal_senders.told(self.killed, kills)
+            how = f"was killed by {told}{signal_senders.told(self.killed, kills)}"
         reason = f"the process {how} {when_lost}"
         return died(case, invariant, step, Outcome.CRASH, reason, seen=told, attachments=notes)
 
     def _told(self, status: int) -> str:
-        """Return how a process ended. Under watch, the filter's signal stands for the watched signal."""
+        """Return how a process ended. With a watch, the filter's signal is reported as the watched signal."""
         if not os.WIFSIGNALED(status):
             return f"exit code {os.WEXITSTATUS(status)}"
         number = os.WTERMSIG(status)
         return signal_senders.name_of(self._watched if self.is_own else number)
 
     def _wait(self, seconds: float) -> bool:
-        """Whether the child has ended, after so long at most."""
+        """Wait for the end of the child for at most ``seconds``. Return whether it has ended."""
         end = time.monotonic() + seconds
         while self._status is None:
             found, status = os.waitpid(self.pid, os.WNOHANG)
@@ -310,11 +312,11 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             pass
-        if self._status is None:
+        if self._status is None:  # a new child may not have its own process group yet
             os.kill(self.pid, signal.SIGKILL)
 
     def _let_go(self) -> None:
-        """Nothing more comes from it; what it has started ends too."""
+        """Close the pipes of an ended child, and kill the processes that it started."""
         self.died = True
         self._kill()
         for descriptor in (self._requests, self._answers, self._spoken):
@@ -329,14 +331,14 @@ def _live(
     supervisor: int, requests: int, answers: int, speak: int, workbench: Callable[[], Workbench], steps: Steps,
     pauses: deadline.Pauses,
 ) -> NoReturn:  # fmt: skip
-    """Run what is asked for, then end; by the interpreter's own exit, if that belongs to the case."""
+    """Serve requests, then exit. The interpreter exits normally only if the exit belongs to the case."""
     try:
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # Ctrl-C does not come here, so KeyboardInterrupt is a library's own.
+        # The child has its own process group, which Ctrl-C does not reach. So a KeyboardInterrupt comes from a library.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         children.die_with_parent()
-        if os.getppid() != supervisor:
+        if os.getppid() != supervisor:  # the parent ended before the call above took effect
             os._exit(0)
         os.dup2(speak, 1)
         os.dup2(speak, 2)
@@ -345,9 +347,9 @@ def _live(
         crash_trace.enable()
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
         bench = workbench()
-        gc.freeze()  # what is there already is no garbage of any case
+        gc.freeze()  # objects from before the fork are no garbage of a case
         isolation = _serve(requests, answers, bench, steps)
-    except SystemExit as exit:  # nothing may find its way into the code of the process that this one was forked from
+    except SystemExit as exit:  # it must not propagate into the code of the process that forked this one
         _say_and_end(exit.code if isinstance(exit.code, int) else int(exit.code is not None))
     except BaseException:
         _say_and_end(1)
@@ -362,7 +364,7 @@ def _say_and_end(code: int) -> NoReturn:
 
 
 def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isolation:
-    """Until there are no more requests; the isolation of the last case."""
+    """Serve requests until the pipe ends. Return the isolation of the last case."""
     isolation = Isolation.SHARED
     time_spent.add(time_spent.Purpose.START, time.monotonic())
     with os.fdopen(requests, "rb") as lines:
@@ -392,16 +394,16 @@ def _serve(requests: int, answers: int, bench: Workbench, steps: Steps) -> Isola
 
 
 def _prepare_cuda(case: Case) -> None:
-    """Have CUDA start with few hardware queues, unless the case looks at the order of streams: that needs CUDA's default.
+    """Have CUDA start with few hardware queues, unless the case tests the order of streams, which needs CUDA's default.
 
-    On an H200, 2,903 cases that look at order had the same outcomes with 8 queues, the default, as with 32.
+    On an H200, 2,903 cases of stream order had the same outcomes with 8 queues, the default, as with 32.
     """
     if not catalogue()[case.invariant].exclusive:
         os.environ.setdefault(children.QUEUES, children.FEWEST_QUEUES)
 
 
 def takes_turn(invariant: Invariant) -> bool:
-    """Whether its cases have the GPU alone from their beginning. Programs in fresh interpreters take their turn after their imports."""
+    """Return whether its cases lock the GPU from their start. Programs in fresh interpreters lock it after their imports."""
     return invariant.exclusive and invariant.isolation is not Isolation.FRESH
 
 
@@ -413,7 +415,7 @@ def _spent() -> dict[str, float]:
 
 
 _cuda = [0.0]
-"""Seconds for the start of CUDA that have been reported."""
+"""Seconds for the start of CUDA that were already reported."""
 
 
 def _flush() -> None:

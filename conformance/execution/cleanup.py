@@ -1,4 +1,4 @@
-"""The end of a case: what it leaves behind ends in its own process, before its answer, and not in a later case."""
+"""Cleanup at the end of a case, in its own process and before its result is sent. So leftovers of one case cannot fail a later one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from conformance.reference import managed
 from .results import Result
 
 NOTE = "after the check"
-"""Name of the note that says which library's own call failed."""
+"""Name of the note that names the library with a failed cleanup call."""
 
 
 def settle(exchange: Exchange, result: Result, libraries: Iterable[Adapter]) -> None:
-    """Collect all garbage, and have these libraries let go of what they only keep for later (:meth:`Adapter.let_go`).
+    """Collect all garbage, and have these libraries release their caches (:meth:`Adapter.let_go`).
 
-    A process that dies in this step is told as one that died of its own case. What a call raises is a note beside the result: no document says
-    when such a call may fail. Nothing is judged here.
+    If the process crashes in this step, the case is reported as crashed. An exception of such a call becomes a note in the result, because no
+    document says when the call may fail. This step checks no clause.
     """
     exchange.settle(_told(result))
     managed.settle()
@@ -31,7 +31,7 @@ def settle(exchange: Exchange, result: Result, libraries: Iterable[Adapter]) -> 
         try:
             is_cleared = bool(library.let_go()) or is_cleared
         except Exception as error:
-            troubles.append(f"{library.name} does not clear its caches: {brief(error)}")
+            troubles.append(f"{library.name} fails to clear its caches: {brief(error)}")
     if is_cleared:
         managed.settle()
         set_aside()
@@ -40,6 +40,6 @@ def settle(exchange: Exchange, result: Result, libraries: Iterable[Adapter]) -> 
 
 
 def _told(result: Result) -> str:
-    """The outcome of a check in words."""
+    """Return the outcome of a check in words."""
     told = result.reason if result.outcome is not Outcome.PASS else ""
     return f"{result.outcome.value} ({told})" if told else result.outcome.value

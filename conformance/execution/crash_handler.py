@@ -1,12 +1,12 @@
-"""A signal handler of machine instructions that prints the native stack of a dying process to its standard error.
+"""Signal handler in machine code that prints the native stack of a crashing process to its standard error.
 
-A handler in Python could not run any more: the interpreter's lock may be held, its memory may be gone. This one runs no Python. It has
-glibc write the stack, then gives the signal its default action and raises it again, so that the process ends by the signal by which
-it would have ended without. Whatever goes wrong on the way (a second fault, a lock that is never released) ends the process by that
-first signal too.
+A handler in Python cannot run any more: a thread may hold the GIL, or the interpreter's memory may be corrupted. This handler runs no
+Python. It calls glibc to print the stack, restores the signal's default action, and raises the signal again. So the process ends by the same
+signal as without the handler. A second fault, or a lock that is never released, also ends the process by that first signal: an alarm of five
+seconds limits the handler.
 
-The instructions do not depend on where they lie: what they need stands in a table behind them. The unwinder knows its way through
-them by call frame information, as it does through what compilers make.
+The code is position independent: a table behind it has all addresses. Call frame information, as compilers emit it, lets the unwinder walk
+through the handler.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import sys
 from dataclasses import dataclass
 
 HEADER = b"Native stack, innermost frame first:\n"
-"""What the handler writes before the frames, each on a line of its own."""
+"""Line that the handler prints before the frames, which follow one a line."""
 SIGNALS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
-"""What is handled, here as by :mod:`faulthandler`."""
+"""Signals with a handler: the same as those of :mod:`faulthandler`."""
 MOST = 48
-"""Frames that are told."""
+"""Maximum number of frames that the handler prints."""
 
 _ENTRY = 32
-"""The byte at which the handler begins. Before it stands a function that only calls ``backtrace``, to try the unwinder with."""
+"""Offset of the handler, in bytes. Before it is ``rehearse``, a function that only calls ``backtrace`` to test the unwinder."""
 _STACK = 256 * 1024
-"""Bytes of each of two stacks: the one on which handlers are called, and the one on which the unwinder works."""
+"""Size of each of two stacks, in bytes: the alternate signal stack, and the stack for the unwinder."""
 _ON_STACK = 0x08000000
 _NO_DEFER = 0x40000000
 _MASK = 128
-"""Bytes of glibc's ``sigset_t``."""
+"""Size of glibc's ``sigset_t``, in bytes."""
 
 _X86_64 = bytes.fromhex(
     # rehearse(frames, most)
@@ -147,10 +147,10 @@ _AARCH64 = struct.pack(
 
 @dataclass(frozen=True)
 class Machine:
-    """A processor's instructions, and where they keep what an unwinder needs, in the language of DWARF.
+    """Machine code of a processor, and the facts that its call frame information needs, in the terms of DWARF.
 
-    ``frame`` is the register that points to a frame, ``back`` the column of the return address; ``size`` is the bytes of a frame from
-    there up, ``saved`` where in it, in words of 8 bytes from its upper end, the frame register and the return address are.
+    ``frame`` is the frame register, and ``back`` the column of the return address. ``size`` is the size of a frame in bytes, from the frame register
+    up. ``saved`` are the slots of the frame register and the return address, in words of 8 bytes from the upper end.
     """
 
     code: bytes
@@ -167,9 +167,9 @@ MACHINES = {
 
 
 def install() -> bool:
-    """Handle :data:`SIGNALS` in this process, with whatever handled them before forgotten; whether that could be done here.
+    """Install the handler for :data:`SIGNALS` in place of any other. Return whether that worked.
 
-    It cannot on another processor, another C library, or where memory may not be made executable.
+    It fails on another processor or C library, and where memory cannot be made executable.
     """
     machine = MACHINES.get(platform.machine())
     if machine is None or sys.platform != "linux" or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
@@ -177,19 +177,19 @@ def install() -> bool:
     try:
         entry = _entry(machine, ctypes.CDLL(None, use_errno=True), ctypes.CDLL("libgcc_s.so.1"))
     except Exception:
-        return False  # a process without it is as good as before
+        return False  # the process works without the handler
     return entry is not None and all(_handled(number, entry) for number in SIGNALS)
 
 
 def give_room() -> None:
-    """Have handlers in this thread called on a stack with room: the one that :mod:`faulthandler` makes is for itself alone."""
+    """Set an alternate signal stack with enough room for this thread: the one of :mod:`faulthandler` fits only its own handler."""
     stack = _memory(_STACK)
     wanted = struct.pack("=QiiQ", _address(stack), 0, 0, _STACK)
     ctypes.CDLL(None).sigaltstack(wanted, None)
 
 
 def _entry(machine: Machine, libc: ctypes.CDLL, libgcc: ctypes.CDLL) -> int | None:
-    """The handler's address, once the unwinder has found its way through it; ``None`` if it does not."""
+    """Return the address of the handler; ``None`` if the unwinder cannot walk through it."""
     code, data = _memory(mmap.PAGESIZE), _memory(mmap.PAGESIZE + _STACK)
     start, first = _address(code), _address(data)
     frames, header, unwinding, stack = first + 64, first + 1024, first + 2048, first + mmap.PAGESIZE + _STACK
@@ -208,11 +208,11 @@ def _entry(machine: Machine, libc: ctypes.CDLL, libgcc: ctypes.CDLL) -> int | No
 
 
 _OURS = 2
-"""Frames that the unwinder sees even if it cannot leave our instructions."""
+"""Number of frames that the unwinder finds even if it cannot leave the handler."""
 
 
 def call_frames(machine: Machine, start: int, size: int) -> bytes:
-    """Call frame information (``.eh_frame``) of these instructions, valid behind their prologues: one record about all of them."""
+    """Return call frame information (``.eh_frame``) for this code, valid after the prologues: one record covers all of it."""
     rules = (
         *(_DEFINE_FRAME, machine.frame, machine.size),
         *(_SAVED | machine.frame, machine.saved[0]),
@@ -223,17 +223,17 @@ def call_frames(machine: Machine, start: int, size: int) -> bytes:
 
 
 _DEFINE_FRAME, _SAVED, _MINUS_8 = 0x0C, 0x80, 0x78
-"""DWARF: a frame lies so far from a register; a register is saved so many units from the frame's end; a unit is -8 bytes."""
+"""Opcodes of DWARF: define the frame address by register and offset; a register is saved at an offset; the offset unit is -8 bytes."""
 
 
 def _record(content: bytes) -> bytes:
-    """A record with its length in front, filled up with instructions that do nothing."""
+    """Return a record with its length in front, padded with no-operation opcodes."""
     filled = content + bytes(-(len(content) + 4) % 8)
     return struct.pack("=I", len(filled)) + filled
 
 
 def _memory(nbytes: int) -> mmap.mmap:
-    """Memory of this process alone, as long as it lives: a process that it forks has a copy of its own."""
+    """Return private memory that lives as long as the process. A forked process gets its own copy."""
     made = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     _kept.append(made)
     return made
@@ -243,7 +243,7 @@ _kept: list[mmap.mmap] = []
 
 
 def _handled(number: int, entry: int) -> bool:
-    """``sigaction``, as glibc declares it: the handler, a mask, flags, and a field that glibc fills in itself."""
+    """Call ``sigaction`` with glibc's struct: the handler, a mask, the flags, and a field that glibc fills in."""
     wanted = struct.pack(f"=Q{_MASK}xi4xQ", entry, _ON_STACK | _NO_DEFER, 0)
     return not ctypes.CDLL(None).sigaction(int(number), wanted, None)
 

@@ -1,4 +1,4 @@
-"""Evidence of a death: a dying process prints its stacks, and from its last words the message and the library's own frame are read."""
+"""Evidence of a crash: the crashing process prints its stacks, and the parent reads the error message and the library's frame from them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pathlib import PurePosixPath
 from . import crash_handler
 
 HEADERS = (crash_handler.HEADER.decode().strip(), "Current thread's C stack trace (most recent call first):")
-"""The lines before a native stack: ours, and that of faulthandler itself since Python 3.14."""
+"""Lines before a native stack: that of the suite's handler, and that of faulthandler since Python 3.14."""
 _LONGEST = 300
-"""Characters of a message or a name that are told."""
+"""Maximum number of characters of a message or a name."""
 _SECONDS = 5.0
-"""What a demangler may take."""
+"""Timeout of the demangler, in seconds."""
 
 
 def enable() -> None:
-    """When a signal ends this process, it prints its Python stack and then its native one to descriptor 2.
+    """Install the handlers: when a signal ends this process, it prints its Python stack and then its native stack to descriptor 2.
 
-    It ends by the same signal as without. Handlers that a library installs later take precedence, and may call these.
+    The process still ends by the same signal. Handlers that a library installs later take precedence, and may call these.
     """
-    faulthandler.disable()  # else what is installed next would come before it
+    faulthandler.disable()  # its handler must be installed last, so that it runs first and chains to ours
     installed = sys.version_info < (3, 14) and crash_handler.install()
-    faulthandler.enable(file=2)  # from Python 3.14 on with the native stack
+    faulthandler.enable(file=2)  # since Python 3.14 it prints the native stack itself
     if installed:
         crash_handler.give_room()
 
@@ -38,7 +38,7 @@ def enable() -> None:
 
 @dataclass(frozen=True)
 class Frame:
-    """One call on a native stack: the path of its file, its function as the file names it, and where in that, or in the file, it is."""
+    """One frame of a native stack: the path of its file, the symbol, and the offset in the symbol or in the file."""
 
     path: str
     symbol: str = ""
@@ -46,21 +46,21 @@ class Frame:
 
     @property
     def file(self) -> str:
-        """The file without its folders: where somebody's files lie is nobody's business."""
+        """File name without its folders, which would show paths of the user's machine."""
         return PurePosixPath(self.path).name
 
     @property
     def is_library(self) -> bool:
-        """Whether it lies in a library, and not in Python, C, C++ or what calls from one to the other."""
+        """Whether the frame is in a library, and not in Python, the C or C++ runtime, or a binding between them."""
         return bool(self.file) and "/lib-dynload/" not in self.path and not _PLUMBING.fullmatch(self.file)
 
     @property
     def is_driver(self) -> bool:
-        """Whether it lies in the CUDA driver or runtime: whoever called it is nearer to the cause."""
+        """Whether the frame is in the CUDA driver or runtime. Its caller is nearer to the cause."""
         return bool(_DRIVER.match(self.file))
 
     def told(self) -> str:
-        """The file, and the function in it or the place."""
+        """Return the file, with the function or the offset in it."""
         return f"{self.file or 'no file'}: {self.symbol}{self.offset}".rstrip(" :")
 
 
@@ -68,18 +68,18 @@ _PLUMBING = re.compile(
     r"(?:lib(?:c|m|dl|rt|pthread|stdc\+\+|c\+\+|c\+\+abi|gcc_s|unwind|ffi|python[\d.]*t?)|ld|ld-linux[\w-]*|linux-vdso)"
     r"(?:-[\w.]+)?\.so[\w.]*|python[\d.]*t?|_ctypes\..*\.so"
 )
-"""Files of the C and C++ libraries, also under the names that wheels give them, and of the interpreter."""
+"""File names of the C and C++ runtimes, also as wheels rename them, and of the interpreter."""
 _DRIVER = re.compile(r"lib(?:cuda|cudart|nvidia-[\w-]+)(?:-[\w.]+)?\.so")
 _FORMS = (
     re.compile(r"(?P<path>\S.*?)?(?:\((?P<symbol>[^()+]*)(?P<offset>[+-]0x[0-9a-f]+)?\))? ?\[0x[0-9a-f]+\]"),
     re.compile(r"""\s*Binary file ["'](?P<path>.*)["'](?:, at (?P<symbol>\S*?)(?P<offset>[+-]0x[0-9a-f]+))? \[.*\]"""),
     re.compile(r"#\d+\s+(?:0x[0-9a-f]+ in )?(?P<symbol>.+?) \(.*\) from (?P<path>\S+)(?P<offset>)"),
 )
-"""A frame as glibc writes it, as Python 3.14 does, and as gdb does."""
+"""Formats of a frame: of glibc, of Python 3.14 and of gdb."""
 
 
 def frame_of(line: str) -> Frame | None:
-    """The frame that a line tells of."""
+    """Return the frame of a line; ``None`` if the line has none."""
     for form in _FORMS:
         found = form.fullmatch(line)
         if found:
@@ -88,12 +88,12 @@ def frame_of(line: str) -> Frame | None:
 
 
 def _known(name: str | None) -> str:
-    """A name, unless it only says that there is none."""
+    """Return the name; empty if it is a placeholder for a missing one."""
     return "" if name in (None, "??", "<unknown>") else str(name)
 
 
 def parted(words: str) -> tuple[str, tuple[Frame, ...]]:
-    """What a process has said, and the native stack that it printed, innermost frame first."""
+    """Split the output of a process into its text and the native stack that it printed, innermost frame first."""
     said: list[str] = []
     frames: list[Frame] = []
     is_stack = False
@@ -110,7 +110,7 @@ def parted(words: str) -> tuple[str, tuple[Frame, ...]]:
 
 
 def in_library(frames: Iterable[Frame], demangled: Callable[[str], str] = str) -> str:
-    """The innermost frame that lies in a library, told by file and function; a function without a name by the first caller with one."""
+    """Return the innermost frame in a library, as file and function. A frame without a symbol also names the nearest caller that has one."""
     inside = [frame for frame in frames if frame.is_library]
     inside = [frame for frame in inside if not frame.is_driver] or inside
     if not inside:
@@ -123,7 +123,7 @@ def in_library(frames: Iterable[Frame], demangled: Callable[[str], str] = str) -
 
 
 def demangle(symbol: str) -> str:
-    """The function's name in its language, by ``c++filt`` where there is one."""
+    """Return the demangled name of a function; the symbol itself if ``c++filt`` is not installed."""
     tool = shutil.which("c++filt")
     if tool is None or not symbol.startswith(("_Z", "__Z", "_R")):
         return symbol
@@ -139,7 +139,7 @@ def demangle(symbol: str) -> str:
 # -- messages
 
 _BY_SIGNAL = "Segmentation fault|Aborted|Bus error|Illegal instruction|Floating[- ]point exception"
-"""What faulthandler says of each signal: no more than the signal does."""
+"""Texts of faulthandler for each signal, which add nothing to the signal."""
 _MESSAGES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -152,13 +152,13 @@ _MESSAGES = tuple(
         r"thread '.*' .*panicked at .*|fatal runtime error: .*",
     )
 )
-"""How C++, Python, glibc, ``assert``, CHECK macros and Rust say why they end a process; the first kind that is found is told."""
+"""Patterns of the messages with which C++, Python, glibc, ``assert``, CHECK macros and Rust end a process. The first pattern that matches wins."""
 _WHAT = re.compile(r"\s*what\(\):\s*(.*)")
 _FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/:'\"`()<>,]+/)+(?=[^\s/])")
 
 
 def message(words: str) -> str:
-    """Why a process ended itself, on one line: the message of ``terminate``, of a failed check, of the C library or of Python."""
+    """Return why a process ended itself, on one line: the message of ``terminate``, a failed check, the C library or Python."""
     lines = words.splitlines()
     for kind in _MESSAGES:
         for number in reversed(range(len(lines))):
@@ -168,13 +168,13 @@ def message(words: str) -> str:
 
 
 def _what(following: list[str]) -> str:
-    """The first line of what an exception says of itself, as part of a sentence."""
+    """Return the first line of an exception's ``what()``, as part of a sentence."""
     found = _WHAT.fullmatch(following[0]) if following else None
     return f": {found[1].strip()}" if found and found[1].strip() else ""
 
 
 def base_names(text: str) -> str:
-    """The text with files named without their folders."""
+    """Return the text with the folders removed from all file paths."""
     return _FOLDERS.sub("", text)
 
 
@@ -182,9 +182,9 @@ def base_names(text: str) -> str:
 
 
 def evidence(words: str, stack: str = "", demangled: Callable[[str], str] = demangle) -> dict[str, str]:
-    """Notes for a result, of the last words of a process and, if it was still there, its native stack by a debugger.
+    """Return notes for a result from the output of a process and, for a hang, from a debugger's native stack.
 
-    ``terminate`` is why it ended itself, ``frame`` the innermost frame in a library, ``native stack`` all frames that it printed.
+    ``terminate`` is why the process ended itself, ``frame`` the innermost frame in a library, and ``native stack`` all frames that it printed.
     """
     said, printed = parted(words)
     notes = {
@@ -196,7 +196,7 @@ def evidence(words: str, stack: str = "", demangled: Callable[[str], str] = dema
 
 
 def busy(stack: str) -> tuple[Frame, ...]:
-    """Of the threads in a debugger's stack, the frames of the one that Python runs in: others only wait for work. The first one is last."""
+    """Return the frames of the thread in which Python runs. gdb lists the first thread last; other threads usually wait for work."""
     for thread in reversed(_threads(stack)):
         if any(frame.symbol.startswith(("_PyEval", "PyEval", "PyObject_", "_PyObject_")) for frame in thread):
             return thread
@@ -209,7 +209,7 @@ def _threads(stack: str) -> list[tuple[Frame, ...]]:
 
 
 def _frames(text: str) -> Iterator[Frame]:
-    """Frames in executables, which gdb does not name, have no file."""
+    """Yield the frames of a thread. gdb names no file for a frame in an executable."""
     for line in text.splitlines():
         known = frame_of(line)
         bare = _NO_FILE.match(line)

@@ -1,4 +1,4 @@
-"""The result of a case whose process was lost: what it was doing then, and which clause that is about."""
+"""Results of cases that lost their process or their CUDA context, with the step of the case and the clause for that step."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ GENERAL: dict[tuple[str, Role], tuple[str, ...]] = {
     (_NO_PROTOCOL, Role.PRODUCER): ("PY-02",),
     (_NO_PROTOCOL, Role.CONSUMER): ("PY-02",),
 }
-"""Clauses that any invariant may hold against a side, the most general first: every exchange can show that they are broken."""
+"""Clauses that any invariant may cite against a side, most general first: every exchange can show a violation of them."""
 _OTHER_SUBJECTS = ("DLX-", "STR-", "LIB-", "DOC-")
-"""How the clauses begin that are about tables, stream objects and documented calls."""
+"""Prefixes of clauses about tables, stream objects and documented calls."""
 _AFTERWARDS = (Doing.SETTLE, Doing.LATER)
-"""Steps after the check, in which nobody is asked for anything but a release."""
+"""Steps after the check, in which a library has to do nothing but release memory."""
 _RELEASING = {
     (Protocol.DLPACK.value, Role.PRODUCER): "DLP-27",
     (Protocol.DLPACK.value, Role.CONSUMER): "DLP-26",
@@ -61,7 +61,7 @@ _RELEASING = {
 
 
 def declares(invariant: Invariant, role: Role, cited: str) -> bool:
-    """Whether an invariant may hold this clause against this side; documents of a library bind it in every invariant."""
+    """Return whether an invariant may cite this clause against this side. Documents of a library bind it in every invariant."""
     general = {id for (_, side), ids in GENERAL.items() if side is role for id in ids}
     return (
         cited in invariant.duties[role]
@@ -82,7 +82,7 @@ def died(
     seen: str = "",
     attachments: dict[str, str] | None = None,
 ) -> Result:
-    """The result of a case whose process or context was lost in a step; ``seen`` is how the process ended, if it did by itself."""
+    """Return the result of a case that lost its process or context in a step. ``seen`` is the process's exit, if it ended by itself."""
     role = step.role or _ROLES.get(step.doing)
     told = {name: text for name, text in (attachments or {}).items() if text}
     return Result(
@@ -96,14 +96,14 @@ def died(
         step=step.doing.value,
         accused=_stand_in(step),
         reason=reason,
-        expected="a process that goes on" if seen else "",
+        expected="the process survives" if seen else "",
         seen=seen,
         attachments=told,
     )
 
 
 def _stand_in(step: Step) -> Accused | None:
-    """The library at work, where it is not the one that stands on that side of the case, and nobody but it can be at fault."""
+    """Return the library at work, if the check used it in place of the consumer of the case, so that no other can be at fault."""
     if not step.is_lent or step.role is not Role.CONSUMER or step.library in ("", REFERENCE):
         return None
     return Accused(Side.CONSUMER, (step.library,), f"{step.library} was importing, for another part of the check")
@@ -115,13 +115,13 @@ AT_EXIT = "at the interpreter's exit, after the check had ended"
 _DID = {Doing.EXPORT: "exported the array", Doing.IMPORT: "imported the array", Doing.USE: "used the import"}
 
 
-SETTLED = "after the exchange, when the garbage was collected and caches were cleared"
+SETTLED = "after the exchange, during garbage collection and the clearing of caches"
 
 _LATER = "in a later case of the same process"
 
 
 def when(case: Case, step: Step) -> str:
-    """What was going on in a step: ``while torch imported the array``, or ``during the check`` before a library was at work."""
+    """Describe a step: ``while torch imported the array``, or ``during the check`` if no library was at work."""
     if step.doing is Doing.LATER:
         return _LATER
     if step.doing is Doing.SETTLE:
@@ -131,14 +131,14 @@ def when(case: Case, step: Step) -> str:
 
 
 def after(case: Case, step: Step) -> str:
-    """The same of something that was seen once the step was over."""
+    """Describe the time after a step."""
     if step.doing in _AFTERWARDS:
         return SETTLED if step.doing is Doing.SETTLE else _LATER
     return f"after {_doing(case, step) or 'the check'}"
 
 
 def _doing(case: Case, step: Step) -> str:
-    """Who did what. The step has only the role; in a chain two libraries of three have each role."""
+    """Describe the action of a step. A step has only a role, and in a chain two libraries have each role."""
     role = step.role or _ROLES.get(step.doing)
     if step.doing is Doing.RELEASE:
         return f"{_actor(case, step, role)} released arrays" if role else "arrays were released"
@@ -157,10 +157,10 @@ def _actor(case: Case, step: Step, role: Role) -> str:
 
 
 def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing, given: str = "") -> str:
-    """The clause that a step is about: to describe an array, to read it as it is described, to release it.
+    """Return the clause of a step: for the description of an array, for its use as described, or for its release.
 
-    Where the input is special in a way that only a check makes, the check is about that, and so its invariant says which clause. So it does
-    where it is about another protocol than that of the exchange: a table, a stream object, a documented call.
+    If the check itself makes the input special, its invariant names the clause. The same holds for an invariant about something else than the
+    protocol of the exchange: a table, a stream object or a documented call.
     """
     if role is None and doing in _AFTERWARDS:
         role = _settling(invariant)
@@ -176,17 +176,17 @@ def clause_of(case: Case, invariant: Invariant, role: Role | None, doing: Doing,
 
 
 def _settling(invariant: Invariant) -> Role | None:
-    """The side whose duty is told where memory ends badly after a check and nobody knows yet by whose fault."""
+    """Return the role that the cited clause binds, for a loss after the check, before trials find the accused side."""
     return next((role for role in (Role.CONSUMER, Role.PRODUCER) if invariant.duties[role]), None)
 
 
 def _is_about_exchange(invariant: Invariant, role: Role) -> bool:
-    """Whether the invariant is mainly about an exchange, as far as it is about this side."""
+    """Return whether the first clause of the invariant for this role is about an exchange."""
     return not any(id.startswith(_OTHER_SUBJECTS) for id in invariant.duties[role][:1])
 
 
 def general_clause(case: Case, invariant: Invariant, role: Role) -> str:
-    """The clause of an invariant that is about this side by the case's protocol, else the most general one of the protocol."""
+    """Return the invariant's clause for this role and the case's protocol, or the protocol's most general clause."""
     prefix = {Protocol.DLPACK.value: ("DLP", "DLX"), Protocol.CAI.value: ("CAI", "STR")}.get(case.protocol, ())
     of_protocol = [id for id in invariant.duties[role] if id.startswith(prefix)] if prefix else []
     others = [id for id in invariant.duties[role] if not id.startswith(("DLP", "DLX", "CAI"))]

@@ -1,7 +1,7 @@
-"""A server that starts while the libraries are still looked at: it imports them meanwhile, so the first case begins some seconds earlier.
+"""Fork server that starts during the probes, and imports the libraries meanwhile. So the first case begins some seconds earlier.
 
-It imports only libraries of this suite's own adapters that seem to be installed. If the run needs others, or cannot use one of these, the run
-starts another server, so a library that cannot be imported changes nothing.
+It imports only libraries of the built-in adapters that seem to be installed. If the run needs other libraries, or cannot use one of these, it
+starts another server. So a library that fails to import has no effect.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .workbench import WITH_STATES
 
 @dataclass
 class Started:
-    """A server, the descriptor of what it writes, and the libraries that it imports."""
+    """A server, the descriptor of its output, and the libraries that it imports."""
 
     server: Server
     output: int
     libraries: tuple[str, ...]
     is_taken: bool = False
-    """Whether a run uses the server, and ends it."""
+    """Whether a run uses the server. That run then ends it."""
 
     def end(self) -> None:
         """End the server if no run has taken it."""
@@ -38,7 +38,7 @@ class Started:
             os.close(self.output)
 
     def serves(self, names: Iterable[str]) -> bool:
-        """Return whether a run of these libraries can use the server: it has imported all that it may, and no other."""
+        """Return whether a run of these libraries can use the server: it must have imported exactly those that may be preloaded."""
         known = {name.removesuffix(WITH_STATES) for name in self.libraries}
         needed = {name for name in names if not registry.is_ours(name) or registry.create(name).preload}
         return needed == known
@@ -55,9 +55,9 @@ def start(libraries: tuple[str, ...], path: Path, neutral: Path) -> Started:
 
 @contextmanager
 def begun(names: Iterable[str], *, states: bool) -> Iterator[Started]:
-    """Yield a server that imports those of these libraries that seem to be installed. It ends with the block, if no run has taken it.
+    """Yield a server that imports those of these libraries that seem to be installed. It ends with the block, unless a run uses it.
 
-    ``states`` is whether it imports the modules for states of arrays, too.
+    With ``states`` it also imports the modules that create arrays in special states.
     """
     found = (name for name in names if registry.is_ours(name) and _seems_installed(name))
     libraries = tuple(
@@ -74,7 +74,7 @@ def begun(names: Iterable[str], *, states: bool) -> Iterator[Started]:
 
 
 def _seems_installed(name: str) -> bool:
-    """Return whether there is a module to import before a fork. Nothing is imported to find out."""
+    """Return whether there is a module to import before a fork. This imports nothing."""
     modules = registry.create(name).preload
     try:
         return bool(modules) and find_spec(modules[0].partition(".")[0]) is not None

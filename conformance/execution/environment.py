@@ -1,4 +1,4 @@
-"""What is installed here and what of it works: every library, and every candidate, is looked at in a process of its own, side by side."""
+"""Measurement of the environment: each library, and each candidate, is probed in a separate process, all at the same time."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from .probe import CHECKING, CONTENTS, DRIVER, machine_facts
 
 PROBE_SECONDS = 120
 SUITE = "suite"
-"""Key of this suite among the contents of libraries."""
+"""Key of the suite's own files in ``contents.json``."""
 _TRIES = 3
+"""Number of runs of a probe that signals may end."""
 _FAULTS = 2
+"""Number of runs that must end by a fault, such as SIGSEGV, before the library counts as faulty."""
 UNKNOWN = "unknown"
 """Key of the reason why it is unknown whether this machine has a GPU."""
 KILLED = "killed"
-"""Key of the signal by which other processes have ended every probe."""
-"""Number of probes that outside signals may end before the library counts as impossible to test."""
+"""Key of the signal with which other processes ended every probe."""
 _CODE = "exit code"
 _TAIL = 600
 """Number of characters of a probe's last output that a message quotes."""
@@ -77,21 +78,21 @@ SHAPE = {
 
 @dataclass(frozen=True)
 class Facts:
-    """The environment as it was measured; ``to_json`` is ``environment.json``."""
+    """The measured environment. ``to_json`` is ``environment.json``."""
 
     environment: Environment
     driver: dict[str, Any]
     candidates: tuple[dict[str, Any], ...] = ()
-    """What became of each candidate that stands in this cell (``candidates.py``)."""
+    """State of each candidate of this cell (``candidates.py``)."""
     machine: Mapping[str, Any] = field(default_factory=machine_facts)
-    """Python's version and the like."""
+    """Version of Python, operating system and processor."""
     contents: Mapping[str, fingerprint.Contents] = field(default_factory=dict, compare=False)
     """Digest of each file of each library and, under ``suite``, of this suite, if measured; not part of ``to_json``."""
     suite_files: str | None = None
     """Digest of the files of this copy of the suite."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the content of ``environment.json``."""
         return {
             "suite": conformance.__version__,
             "suite_files": self.suite_files,
@@ -103,7 +104,7 @@ class Facts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Facts:
-        """The reverse of :meth:`to_json`."""
+        """Return the facts from the content of ``environment.json``."""
         libraries = tuple(Library.from_json(d) for d in data["libraries"])
         found = _facts(libraries, data["driver"], tuple(data.get("candidates", ())))
         return replace(
@@ -114,13 +115,13 @@ class Facts:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What two environments, as in ``environment.json``, do not have in common, each in a few words."""
-    found = [f"{key} {now.get(key)} instead of {before[key]}" for key in before if _differs(key, before, now)]
+    """Return the differences between two environments, as in ``environment.json``, each in a few words."""
+    found = [f"{key} is {now.get(key)}, but was {before[key]}" for key in before if _differs(key, before, now)]
     there = {library["name"]: library for library in now["libraries"]}
     for library in before["libraries"]:
         other = there.get(library["name"], {})
         found += [
-            f"{library['name']}: {key} {other.get(key)} instead of {library[key]}"
+            f"{library['name']}: {key} is {other.get(key)}, but was {library[key]}"
             for key in ("versions", "absent", "unusable", "devices", "traits")
             if other.get(key) != library[key]
         ]
@@ -132,7 +133,7 @@ def _differs(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents], now: Facts) -> list[str]:
-    """Return a sentence for each library, and for the suite, whose files differ although the versions are equal.
+    """Return a sentence for each library, and for the suite, with files that differ although the versions are equal.
 
     ``before`` is an ``environment.json`` and ``contents`` the ``contents.json`` beside it, which may be incomplete.
     Each sentence names the first file that differs.
@@ -145,11 +146,11 @@ def rebuilt(before: dict[str, Any], contents: Mapping[str, fingerprint.Contents]
 
 def _first(before: fingerprint.Contents | None, now: fingerprint.Contents | None) -> str:
     found = fingerprint.first_difference(before, now) if before and now else ""
-    return found or "its files differ, but the list that would name them is missing"
+    return found or "its files differ, but the file with their digests is missing"
 
 
 def measure(names: tuple[str, ...] | None = None) -> Facts:
-    """Probe these libraries (all that are known, if ``None``) and the driver."""
+    """Probe the driver and these libraries, or all known libraries if ``names`` is ``None``."""
     chosen = registry.names() if names is None else names
     folders = children.candidates()
     with (
@@ -167,7 +168,7 @@ def measure(names: tuple[str, ...] | None = None) -> Facts:
 
 
 def _facts(libraries: tuple[Library, ...], driver: dict[str, Any], placed: tuple[dict[str, Any], ...]) -> Facts:
-    """The number of GPUs stands among what the driver tells."""
+    """Return the facts. The driver reports the number of GPUs."""
     return Facts(Environment(libraries, len(driver.get("gpus", ()))), driver, placed)
 
 
@@ -178,7 +179,7 @@ def _driver(neutral: Path) -> dict[str, Any]:
     return {
         "available": False,
         "reason": found["reason"],
-        UNKNOWN: "the process that asks the driver " + found["ended"],
+        UNKNOWN: "the process that queries the driver " + found["ended"],
     }
 
 
@@ -190,7 +191,7 @@ def _candidate(folder: str, neutral: Path) -> dict[str, Any]:
 def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
     """Return a library and its contents.
 
-    If the adapter or the library ends the probe, the library counts as present but impossible to test, without
+    If the adapter or the library ends the probe, the library counts as installed but impossible to test, without
     contents.
     """
     found = _probe(name, neutral)
@@ -199,7 +200,7 @@ def _library(name: str, neutral: Path) -> tuple[Library, fingerprint.Contents]:
     if KILLED in found:
         why = f"{INSTALLED} {found[KILLED]} ended its probe {_TRIES} times; the sender is unknown, so check the memory limit and the library"
         return Library(name, {}, absent=why, unusable=dict.fromkeys((device.value for device in Device), why)), {}
-    doing = found.get(CHECKING) or "it is looked at"
+    doing = found.get(CHECKING) or "it is probed"
     return Library.not_trusted(name, {}, f"while {doing}, its process {found['ended']}{EITHER}"), {}
 
 
@@ -230,7 +231,7 @@ def _probe(name: str, neutral: Path, module: str = "conformance.execution.probe"
 
 
 def _probed(name: str, neutral: Path, module: str) -> dict[str, Any]:
-    """Return the last answer of a probe, or a ``reason`` if its process died, hung or gave no answer.
+    """Return the last answer of a probe, or a ``reason`` if its process crashed, hung or gave no answer.
 
     For a process that died the result also has the exit code. The probe runs in the folder ``neutral``. Raises
     :class:`NoTemporaryFiles`.
@@ -282,7 +283,7 @@ def _newest(answer: Path) -> dict[str, Any]:
 
 
 def _dead(name: str, ended: str, said: dict[str, Any], errors: str = "") -> dict[str, Any]:
-    """What is known of a library whose probe has ended in this way: its last words, and what it was trying of the adapter, if it was."""
+    """Return the facts about a library after the end of its probe: its last output, and the step of the adapter check, if one was running."""
     words, _ = crash_trace.parted(errors)
     tail = " ".join(words[-_TAIL:].split())
     notes = crash_trace.evidence(errors)

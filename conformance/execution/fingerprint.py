@@ -40,7 +40,7 @@ def loaded() -> dict[str, str]:
 
 
 def of_trees(roots: Iterable[Path]) -> dict[str, str]:
-    """Return the contents of folders and of single files."""
+    """Return the digest of each file in these folders, and of these single files."""
     found: dict[str, str] = {}
     for root in dict.fromkeys(roots):
         for path in _files(root):
@@ -60,7 +60,7 @@ def first_difference(before: Contents, now: Contents) -> str:
     """Describe the first file that differs; empty if there is none."""
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            return f"{name} {'is new' if name not in before else 'is gone' if name not in now else 'has changed'}"
+            return f"{name} {'is new' if name not in before else 'is missing' if name not in now else 'has changed'}"
     return ""
 
 
@@ -94,7 +94,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder was not visited before; a link can lead back to a folder above it."""
+    """Return whether a folder was not visited before. A link can lead back to a parent folder."""
     try:
         facts = os.stat(folder)
     except OSError:

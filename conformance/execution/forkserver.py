@@ -1,6 +1,6 @@
-"""The server that forks: it has imported the libraries, has never touched CUDA, and forks the monitors.
+"""Fork server: it imports the libraries, never uses CUDA, and forks the monitors.
 
-Importing costs seconds and forking milliseconds, so what may be imported before a fork is imported once.
+An import takes seconds and a fork milliseconds. So the server imports once all that may be imported before a fork.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SOCKET = "CONFORMANCE_SERVER"
 HELLO = "hello"
 """Key of the request for the process id of a monitor, and of its answer."""
 START_SECONDS = 900.0
-"""Timeout of all imports in the server. A server that dies is detected at once."""
+"""Timeout of all imports in the server. The end of a server is detected at once."""
 
 
 class Server:
-    """The server, as its parent sees it.
+    """Handle of the server in its parent process.
 
     ``output`` is the descriptor that receives the server's own errors. ``folder`` is its working folder. Its socket is at ``path``, and the lock
-    for the turns of exclusive cases beside it.
+    for exclusive cases is beside it.
     """
 
     def __init__(self, libraries: tuple[str, ...], path: str, output: int, folder: Path) -> None:
@@ -63,19 +63,19 @@ class Server:
 
     @property
     def ended(self) -> str | None:
-        """How the server ended; ``None`` while it lives."""
+        """How the server ended; ``None`` while it runs."""
         code = self._process.poll()
         if code is None:
             return None
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def close(self) -> None:
-        """End the server. Its monitors hear of that, and end what they have started."""
+        """End the server. Its monitors then end too, with all processes that they started."""
         self._process.kill()
         self._process.wait()
 
     def close_all(self) -> None:
-        """End the monitors that have not ended by themselves."""
+        """Kill the monitors that are still running."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -86,12 +86,13 @@ class Server:
 
 
 def serve(path: str, libraries: tuple[str, ...]) -> None:
-    """Import, then answer until killed."""
+    """Import the libraries, then serve connections until killed."""
     problems = preload(libraries)
     _reopen()
     os.write(2, "".join(f"not preloaded: {problem}\n" for problem in problems).encode(errors="backslashreplace"))
     catalogue()
-    gc.freeze()  # nothing of what is here now will ever be garbage, so no child need look at it
+    gc.freeze()  # these objects live as long as the process, so no child needs to scan them
+    # The kernel then reaps ended monitors, so none stays as a zombie. A monitor waits for its own children, so it resets this.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = listening(path)
     server = os.getpid()
@@ -99,7 +100,7 @@ def serve(path: str, libraries: tuple[str, ...]) -> None:
         connection, _ = listener.accept()
         if os.fork() == 0:
             children.die_with_parent(signal.SIGTERM)
-            if os.getppid() != server:
+            if os.getppid() != server:  # the server ended before the call above took effect
                 os._exit(0)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()
@@ -116,7 +117,7 @@ def _reopen() -> None:
 
 
 def _watch(connection: socket.socket) -> NoReturn:
-    """Serve one connection until it hangs up, or until the server is gone; nothing of what was started outlives that."""
+    """Serve one connection until it closes or the server ends. Then end all processes that were started for it."""
     monitor = Monitor(Child, (connection.fileno(),))
 
     def end(number: int = 0, frame: FrameType | None = None) -> NoReturn:
@@ -132,7 +133,7 @@ def _watch(connection: socket.socket) -> NoReturn:
 
 
 def _answer(monitor: Monitor, request: dict[str, Any]) -> dict[str, Any]:
-    """Answer a request: who is there, a case's result, or the trace of a case."""
+    """Answer a request: the process id, the result of a case, or the trace of a case."""
     if HELLO in request:
         return {HELLO: os.getpid()}
     job = Job.from_json(request)

@@ -1,4 +1,4 @@
-"""What is known to kill a process, as data: these cases run alone in a child each."""
+"""Table of cases that are known to crash their process. Each of them runs alone in a child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from conformance.checks.layouts import NEGATIVE
 
 @dataclass(frozen=True)
 class Hazard:
-    """Cases of this kind; an empty field stands for any. ``values`` are values of a case's parameters."""
+    """A kind of case. An empty field matches any case. ``values`` are values of a case's parameters."""
 
     why: str
     family: str = ""
@@ -21,7 +21,7 @@ class Hazard:
     values: tuple[str, ...] = ()
 
     def covers(self, case: Case) -> bool:
-        """Whether a case is of this kind."""
+        """Return whether a case is of this kind."""
         return (
             self.family in ("", case.invariant.partition(".")[0])
             and self.invariant in ("", case.invariant)
@@ -39,9 +39,9 @@ HAZARDS = (
 
 
 def isolation_of(case: Case, invariant: Invariant, deadly: Collection[str] = ()) -> Isolation:
-    """Where a case runs: as its invariant says, or in a child if it is a known hazard.
+    """Return the kind of process for a case: that of its invariant, or a child process for a known hazard.
 
-    ``deadly`` are ids of cases that are known from earlier runs to kill their process.
+    ``deadly`` are ids of cases that crashed their process in earlier runs.
     """
     if invariant.isolation.changes_others:
         return invariant.isolation

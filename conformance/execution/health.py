@@ -1,17 +1,17 @@
-"""Whether a GPU can be used: asked in a process of its own after another one had to be killed or has lost its context."""
+"""Health check of the GPUs, after a process was killed or its CUDA context was corrupted. It runs in a separate process."""
 
 from __future__ import annotations
 
 from conformance.checks.exchange import brief
 
 MOST_GPUS = 2
-"""No case uses more."""
+"""Maximum number of GPUs that a case uses."""
 _WORDS = 1024
 _VALUE = 0x5EED
 
 
 def gpu_trouble() -> str | None:
-    """Allocate, run a kernel, and read what it wrote, on each GPU that cases use; why that failed, or ``None``."""
+    """Return why a GPU is unusable, or ``None``. On each GPU that cases use, allocate memory, run a kernel and read its output."""
     from conformance.cuda import driver
 
     try:
@@ -23,7 +23,7 @@ def gpu_trouble() -> str | None:
 
 
 def _use(ordinal: int) -> None:
-    """Raises ``CudaError``, or ``RuntimeError`` if the kernel's words are not there."""
+    """Use one GPU. Raises ``CudaError``, or ``RuntimeError`` if the kernel's output is wrong."""
     from conformance.cuda import context, kernels, memory
 
     with context.using(context.primary(ordinal)):
@@ -35,4 +35,4 @@ def _use(ordinal: int) -> None:
         finally:
             memory.free(address, ordinal=ordinal)
     if found != _VALUE.to_bytes(4, "little") * _WORDS:
-        raise RuntimeError(f"GPU {ordinal} did not write what its kernel was told to")
+        raise RuntimeError(f"GPU {ordinal} did not write the values of its kernel")

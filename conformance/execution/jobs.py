@@ -1,4 +1,4 @@
-"""Jobs: what a monitor is asked for. The variables point the workers of pytest to a file of them."""
+"""Requests to a monitor. Environment variables name the file of jobs for the workers of pytest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ JOBS = "CONFORMANCE_JOBS"
 REPORT = "CONFORMANCE_REPORT"
 """Environment variable with the path of the supervisor's socket."""
 SEED = "CONFORMANCE_SEED"
-"""Environment variable with the word that seeds the order of cases."""
+"""Environment variable with the seed for the order of cases."""
 
 
 @dataclass(frozen=True)
 class Job:
     """A case and the kind of process that runs it.
 
-    Jobs of the same ``company`` run one after the other in one process, which runs no other case. With ``before`` the job is to find out
-    which of these cases has ended the process of ``case`` (``tracing.py``). ``suspects`` are cases that have ended the processes of others;
-    cases of their kind are tried first.
+    Jobs of the same ``company`` run one after the other in one process, which runs no other case. A job with ``before`` finds out which of
+    these cases crashed the process of ``case`` (``tracing.py``). ``suspects`` are cases that crashed the processes of others; the trace tries
+    cases of their kind first.
     """
 
     case: Case
@@ -32,11 +32,11 @@ class Job:
 
     @property
     def starts_processes(self) -> bool:
-        """Whether the job needs a process that is not there yet."""
+        """Whether the job needs a new process."""
         return bool(self.company) or self.isolation.starts_processes
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data: a line of the job file, and a request to a monitor."""
+        """Return a JSON object: a line of the job file, and a request to a monitor."""
         traced = {name: [case.to_json() for case in getattr(self, name)] for name in ("before", "suspects")}
         return {
             "case": self.case.to_json(),

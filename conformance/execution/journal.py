@@ -1,8 +1,8 @@
-"""The journal: a line for everything that happens in a run, written the moment it happens, by the supervisor alone.
+"""Journal of a run: one line for each event, which the supervisor alone writes at once.
 
-Results are derived from it. It is only ever appended to, by a run that goes on with an interrupted one too, and it never holds
-half a line followed by another: what could not be written whole is taken back. Besides the planned cases it has trials: cases that were
-run only to find out who is accused (``accusing.py``).
+The results are derived from the journal. A run only appends to it, also a run with ``--resume``. A partial line is never followed by
+another line: if a write fails, the supervisor truncates the file to the last whole line. Besides the planned cases the journal has trials,
+which only determine the accused sides (``accusations.py``).
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _PIECE = 1 << 16
 
 
 class Event(str, Enum):
-    """What a line of the journal tells."""
+    """Kind of a line of the journal."""
 
     BEGIN = "begin"
-    """A run starts, or goes on: the plan's digest, how many cases are left, and how they are run."""
+    """A run starts or resumes. The line has the digest of the plan, the numbers of cases, and the settings."""
     START = "start"
-    """A process begins a case."""
+    """A process starts a case."""
     END = "end"
     """A case has its result."""
     TROUBLE = "trouble"
-    """Something of the run itself went wrong: a monitor that had to be killed, a server that ended."""
+    """The run itself had a problem, such as a killed monitor or a server that ended."""
     STOP = "stop"
-    """The run is over: complete, or why not."""
+    """The run ends: it is complete, or the line has the reason why not."""
 
 
 COMPLETE = "complete"
-"""Why a run is over that was not stopped."""
+"""Reason in the last line of a run that was not stopped."""
 
 
 class Journal:
-    """The open file of a run. A line that a machine's end has cut off is removed first."""
+    """The open journal of a run. Opening it removes an unfinished last line, such as after a power failure."""
 
     def __init__(self, path: Path) -> None:
         self._file = files.own(path, os.O_RDWR | os.O_APPEND)
@@ -53,7 +53,7 @@ class Journal:
         os.ftruncate(self._file, self._size)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one line whole. ``OSError`` where there is no room: then nothing of it is in the file."""
+        """Append one whole line. Raises ``OSError`` if the disk is full; the file then has no part of the line."""
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         try:
             self._append(line)
@@ -63,12 +63,12 @@ class Journal:
         self._size += len(line)
 
     def _append(self, line: bytes) -> None:
-        """A disk that fills up takes a part of it first, and refuses the rest."""
+        """Write the whole line. A disk that is almost full accepts a part of it first."""
         while line:
             line = line[os.write(self._file, line) :]
 
     def close(self) -> None:
-        """See it on the disk, and let go."""
+        """Flush the file to the disk, and close it."""
         try:
             os.fsync(self._file)
         finally:
@@ -89,15 +89,15 @@ def _whole(file: int) -> int:
 
 @dataclass
 class Account:
-    """What a journal says so far: the newest result of each case, as it was written, and how often each was started."""
+    """Summary of a journal: the newest result of each case, as written, and the number of starts of each case."""
 
     results: dict[str, Line] = field(default_factory=dict)
-    """By case; those of trials are among them, and nobody is accused yet but by the checks themselves."""
+    """Results by case, with those of trials. A side is accused only where the check itself names it."""
     starts: Counter[str] = field(default_factory=Counter)
     plan: str = ""
     """Digest of the plan that the journal belongs to."""
     is_complete: bool = True
-    """Whether the run came to its end, or was never begun: then there is nothing that it would still have found out."""
+    """Whether the run ended normally, or never began. Otherwise some accused sides may be undetermined."""
 
     def take(self, record: object) -> str:
         """Add one line. Return why the line is invalid, as the end of a sentence, or an empty string."""
@@ -124,12 +124,12 @@ class Account:
 
     @property
     def unended(self) -> frozenset[str]:
-        """Cases that were begun and have no result: whatever stopped the run was not far from them."""
+        """Cases that started and have no result: they ran when the run was stopped."""
         return frozenset(case for case in self.starts if case not in self.results)
 
 
 _NEEDED = {Event.START.value: "case", Event.BEGIN.value: "plan", Event.STOP.value: "why"}
-"""Key that must hold text, by kind of event."""
+"""Key that must have a string as its value, by kind of event."""
 
 
 def tell(records: Iterable[object]) -> Account:

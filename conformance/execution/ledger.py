@@ -1,4 +1,4 @@
-"""What a run knows: the result of each planned case so far, written to the journal before anything else is done with it."""
+"""Results of a run so far. Each result is written to the journal before any other use."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .journal import Event
 from .results import Result
 
 CANARY = "canary"
-"""What the progress counts the results of canaries as: they say nothing about a library."""
+"""Key under which the progress counts canaries, which say nothing about a library."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Progress of a run: results so far by verdict, the number planned, the newest case's id, and the expected seconds to the end."""
+    """Progress of a run: results by verdict, number of planned cases, id of the newest case, and estimated seconds left."""
 
     planned: int
     verdicts: Counter[str]
@@ -33,18 +33,18 @@ class Status:
 
     @property
     def done(self) -> int:
-        """Results so far."""
+        """Number of results so far."""
         return sum(self.verdicts.values())
 
 
 _TELLING = 100
-"""Number of results from which the time to the end is estimated."""
+"""Minimum number of results for an estimate of the time left."""
 
 Progress = Callable[[Status], None]
 
 
 class NoRoom(Exception):
-    """What is found out cannot be written down; ``decided`` cases have an outcome in the journal."""
+    """The disk has no room for results. ``decided`` is the number of planned cases with a result in the journal."""
 
     def __init__(self, error: OSError, decided: int) -> None:
         self.error = error
@@ -53,17 +53,17 @@ class NoRoom(Exception):
 
 
 class Ledger:
-    """Owns the journal. ``known`` are results from before, those of trials too. Raises :class:`NoRoom` where no journal can be had."""
+    """Owner of the journal. ``known`` are earlier results, also of trials. Raises :class:`NoRoom` if the journal cannot be created."""
 
     def __init__(self, cases: list[Case], known: dict[str, Result], path: Path) -> None:
         self.cases = {case.id: case for case in cases}
         self.trials: dict[str, Case] = {}
-        """Cases that are run beside the plan, only to find out who is accused in a failure."""
+        """Cases outside the plan that only determine the accused side of a failure."""
         self.known = dict(known)
         self.again: dict[str, Result] = {}
-        """The first results of failures that are to be tried again, alone."""
+        """The first results of failures that will be repeated in a second process."""
         self.full: OSError | None = None
-        """Why nothing can be written any more."""
+        """The error after which nothing can be written any more."""
         self._verdicts = Counter(_verdict(result) for id, result in known.items() if id in self.cases)
         self._newest = ""
         self._begun = time.monotonic()
@@ -75,14 +75,14 @@ class Ledger:
 
     @property
     def decided(self) -> int:
-        """How many planned cases have a result."""
+        """Number of planned cases with a result."""
         return sum(id in self.cases for id in self.known)
 
     def _no_room(self, error: OSError) -> NoRoom:
         return NoRoom(error, self.decided)
 
     def write(self, record: dict[str, Any]) -> bool:
-        """Put a line into the journal; whether there was room for it."""
+        """Write a line to the journal. Return whether there was room for it."""
         if self.full is None:
             try:
                 self._journal.write(record)
@@ -91,11 +91,11 @@ class Ledger:
         return self.full is None
 
     def note(self, event: Event, **facts: Any) -> bool:
-        """Put an event of the supervisor's own into the journal; whether there was room for it."""
+        """Write an event of the supervisor itself to the journal. Return whether there was room for it."""
         return self.write({"event": event.value, "at": round(time.time(), 3), **facts})
 
     def take(self, result: Result) -> None:
-        """What the journal has told just now."""
+        """Record a result that was just written to the journal."""
         before = self.known.get(result.case.id)
         self.known[result.case.id] = result
         self.again.pop(result.case.id, None)
@@ -107,48 +107,48 @@ class Ledger:
         self._newest = result.case.id
 
     def status(self, newest: str = "") -> Status:
-        """How far it is; ``newest`` in place of the newest case."""
+        """Return the progress. ``newest`` replaces the id of the newest case."""
         return Status(len(self.cases), self._verdicts, newest or self._newest, self._expected())
 
     def _expected(self) -> float | None:
-        """Seconds to the end at the rate so far; ``None`` as long as too little has been done to tell."""
+        """Return the estimated seconds left at the rate so far; ``None`` if too few results exist."""
         done = len(self.known) - self._before
         left = len(self.cases) - sum(self._verdicts.values())
         return (time.monotonic() - self._begun) * left / done if done >= _TELLING else None
 
     def left(self) -> list[Case]:
-        """Cases without a result, and those that are to be tried again, in the plan's order; after them the trials."""
+        """Return the cases without a result and those to repeat, in the plan's order, followed by the trials."""
         return [case for id, case in (self.cases | self.trials).items() if id not in self.known or id in self.again]
 
     def add_trials(self, cases: Iterable[Case]) -> None:
-        """Also run these, beside the plan."""
+        """Add cases outside the plan."""
         self.trials.update({case.id: case for case in cases if case.id not in self.cases})
 
     def repeat(self, cases: Iterable[Case]) -> None:
-        """Also try these again, planned cases or trials: each has failed in company."""
+        """Mark planned cases or trials for a repeat: each failed in a process that it shared with others."""
         wanted = list(cases)
         self.add_trials(wanted)
         self.again.update({case.id: self.known[case.id] for case in wanted})
 
     def case(self, id: str) -> Case:
-        """A planned case or a trial."""
+        """Return a planned case or a trial by its id."""
         return self.cases.get(id) or self.trials[id]
 
     def has(self, id: str) -> bool:
-        """Whether there is such a case, planned or as a trial."""
+        """Return whether a planned case or a trial has this id."""
         return id in self.cases or id in self.trials
 
     def so_far(self) -> tuple[Result, ...]:
-        """The results of planned cases up to now, with who is accused as far as that is known."""
+        """Return the results of planned cases so far, with the accused sides that are known."""
         return tuple(accuse([self.known[id] for id in self.cases if id in self.known], self.known))
 
     def results(self, why: str) -> tuple[Result, ...]:
-        """One result for each planned case, in the plan's order, with who is accused; what has none is lost, and ``why``."""
+        """Return a result for each planned case, in the plan's order, with the accused sides. A case without one is lost, for the reason ``why``."""
         found = (self.known.get(id) or lost(case, why) for id, case in self.cases.items())
         return tuple(accuse(found, self.known))
 
     def close(self) -> None:
-        """Raises :class:`NoRoom` if anything could not be written."""
+        """Close the journal. Raises :class:`NoRoom` if any line could not be written."""
         try:
             self._journal.close()
         except OSError as error:
@@ -158,8 +158,8 @@ class Ledger:
 
 
 def lost(case: Case, why: str) -> Result:
-    """The result of a case that has none."""
-    return Result(case, Outcome.LOST, Level.MUST, reason=f"planned, but without an outcome: {why}")
+    """Return the result ``lost`` for a case that has no result."""
+    return Result(case, Outcome.LOST, Level.MUST, reason=f"no result: {why}")
 
 
 def _verdict(result: Result) -> str:

@@ -1,6 +1,6 @@
-"""The control of a process that is lost at the interpreter's exit: a process that only loads the libraries of the case, and exits.
+"""Control of a process that is lost at the interpreter's exit: a process that only loads the libraries of the case, and exits.
 
-A loss that the control shows too is not the doing of the exchange: an exit handler ends the process, or a replaced stream cannot be flushed.
+If the control is lost too, the exchange is not the cause: an exit handler crashes, or a replaced stream cannot be flushed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIDES = {Side.PRODUCER: Role.PRODUCER, Side.CONSUMER: Role.CONSUMER}
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a control. ``outcome`` is ``PASS`` for a clean exit, and ``INCONCLUSIVE`` where it says nothing.
+    """End of a control. ``outcome`` is ``PASS`` for a clean exit, and ``INCONCLUSIVE`` if it proves nothing.
 
     ``told`` is the end in words, as part of a sentence.
     """
@@ -33,26 +33,26 @@ class Ended:
 
 
 Load = Callable[[tuple[str, ...]], Ended]
-"""Loads these libraries in a new process, which then exits."""
+"""Load these libraries in a new process, which then exits."""
 
 
 def compared(result: Result, load: Load) -> Result:
-    """Return the result of a case whose process was lost at exit, after its controls: each library alone, then all of them.
+    """Return the result of a case that lost its process at exit, after its controls: each library alone, then all of them.
 
-    A control that is lost as well is what the result tells; the libraries of several are not told apart.
+    If a control is lost too, the result reports that control. A loss that needs several libraries accuses none of them alone.
     """
     names = tuple(dict.fromkeys(name for name in result.case.libraries if name != REFERENCE))
     tries = [(name,) for name in names] + ([names] if len(names) > 1 else [])
     for loaded in tries:
         ended = load(loaded)
         if ended.outcome is Outcome.INCONCLUSIVE:
-            reason = f"{result.reason}; a process that only loads {_listed(loaded)} decides nothing: {ended.told}"
+            reason = f"{result.reason}; the control, a process that only loads {_listed(loaded)}, is inconclusive: {ended.told}"
             return Result(
                 result.case, Outcome.INCONCLUSIVE, result.level, reason=reason, attachments=result.attachments
             )
         if ended.outcome is not Outcome.PASS:
             return _by_loading(result, loaded, ended)
-    return result.beside({"control": f"a process that only loads {_listed(names)} ends well"}) if names else result
+    return result.beside({"control": f"a process that only loads {_listed(names)} exits cleanly"}) if names else result
 
 
 def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result:
@@ -71,7 +71,7 @@ def _by_loading(result: Result, loaded: tuple[str, ...], ended: Ended) -> Result
         role=_SIDES[side],
         given=EXITING,
         accused=Accused(side, loaded, "the process only loaded the library") if len(loaded) == 1 else None,
-        reason=f"{_listed(loaded)} {how} at the interpreter's exit, also without an exchange",
+        reason=f"{_listed(loaded)} {how} at the interpreter's exit, even without an exchange",
         expected="exit code 0",
         seen=f"{result.reason}; a process that only loads {_listed(loaded)}: {ended.told}",
         attachments=result.attachments,

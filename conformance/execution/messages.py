@@ -1,4 +1,4 @@
-"""The line between the processes of a run: JSON over a socket in a folder that only this user can enter."""
+"""Connections between the processes of a run: JSON over Unix sockets in a folder that only this user can enter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WAITING = 128
 
 
 def encoded(record: dict[str, Any]) -> bytes:
-    """One message. Pure ASCII, whatever an exception's text holds."""
+    """Return one message in ASCII. JSON escapes all other characters of exception texts."""
     return json.dumps(record).encode() + b"\n"
 
 
@@ -47,12 +47,13 @@ def listening(path: str) -> socket.socket:
     with address(f"{path}.new") as name:
         listener.bind(name)
     listener.listen(_WAITING)
+    # bind() creates the file before listen(). After the rename, a client that sees the file can connect.
     os.rename(f"{path}.new", path)
     return listener
 
 
 class Line:
-    """The end that connects, and waits for the other one to be there."""
+    """Client end of a connection. It waits up to ``patience`` seconds for the listener."""
 
     def __init__(self, path: str, patience: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -73,20 +74,20 @@ class Line:
                 time.sleep(0.02)
 
     def send(self, record: dict[str, Any]) -> None:
-        """Tell something; ``OSError`` if nobody is there any more."""
+        """Send a message. Raises ``OSError`` if the other end is closed."""
         self._socket.sendall(encoded(record))
 
     def ask(self, record: dict[str, Any], within: float | None = None) -> dict[str, Any]:
-        """Tell something and wait for the answer; ``OSError`` if there will be none.
+        """Send a message and return the answer.
 
-        ``TimeoutError``, which is one, if no answer has begun after ``within`` seconds.
+        Raises ``OSError`` if the other end is closed, and its subclass ``TimeoutError`` if no answer has begun after ``within`` seconds.
         """
         self.send(record)
         if within is not None and not select.select([self._socket], [], [], within)[0]:
             raise TimeoutError(f"no answer within {within:g} s")
         answer = self._answers.readline()
         if not answer.endswith(b"\n"):
-            raise ConnectionResetError("the other end is gone")
+            raise ConnectionResetError("the other end closed the connection")
         found: dict[str, Any] = json.loads(answer)
         return found
 
@@ -95,7 +96,7 @@ class Line:
         return self._socket.fileno()
 
     def received(self) -> list[dict[str, Any]] | None:
-        """Return the messages that have arrived whole, without waiting; ``None`` if the other end is gone."""
+        """Return the complete messages that have arrived, without waiting; ``None`` if the other end is closed."""
         try:
             piece = self._socket.recv(_PIECE, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -106,13 +107,13 @@ class Line:
         return [json.loads(line) for line in whole] if piece or whole else None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._answers.close()
         self._socket.close()
 
 
 class Inbox:
-    """The end that listens to many: their messages, and what is written to pipes, in the order in which it arrives."""
+    """Server end for many connections and pipes. It receives messages and output in the order of arrival."""
 
     def __init__(self, path: str, receive: Callable[[dict[str, Any]], None]) -> None:
         self._receive = receive
@@ -122,7 +123,7 @@ class Inbox:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def watch(self, descriptor: int, receive: Callable[[bytes], None]) -> None:
-        """Also read this pipe to its end, and close it then."""
+        """Also read this pipe, and close it at its end."""
 
         def read() -> None:
             piece = os.read(descriptor, _PIECE)
@@ -134,14 +135,14 @@ class Inbox:
         self._selector.register(descriptor, selectors.EVENT_READ, read)
 
     def listen(self, seconds: float) -> bool:
-        """Take in what has arrived, waiting so long for the first of it. Whether there was anything."""
+        """Receive what has arrived, with a wait of at most ``seconds``. Return whether anything has."""
         ready = self._selector.select(seconds)
         for key, _ in ready:
             key.data()
         return bool(ready)
 
     def drain(self) -> None:
-        """Take in all that has arrived."""
+        """Receive everything that has arrived."""
         while self.listen(0):
             pass
 
@@ -166,7 +167,7 @@ class Inbox:
         self._selector.register(connection, selectors.EVENT_READ, read)
 
     def close(self) -> None:
-        """Stop listening; who is connected is hung up on."""
+        """Stop listening, and close all connections."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()

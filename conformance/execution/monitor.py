@@ -1,6 +1,6 @@
-"""What is done with a case: in whose company it runs, when it is tried again, and when the GPU has to be looked at first.
+"""Monitor processes: choose the child process for each case, repeat cases that lose their process, and check the GPU.
 
-A run has as many monitors as cases may run at a time. A monitor touches no CUDA and loads nothing, so it survives whatever a child does.
+A run has one monitor for each case that may run at a time. A monitor uses no CUDA and loads no library, so it survives the crash of a child.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PROBES = 3
 PROBE_SECONDS = 20.0
 PAUSE_SECONDS = 2.0
 MOST_TRIES = 4
-"""Limit of the tries of one case, including the one in a shared process. Outside signals cause another try."""
+"""Maximum number of tries of one case, including the one in a shared process. A signal from outside causes another try."""
 PATIENCE = 2.0
-"""Factor by which the deadline grows after a try has reached it: a hang must repeat with more time."""
+"""Factor for the timeout after a try that hung: a hang must repeat with more time."""
 
 
 class Runs(Protocol):
-    """A child, as a monitor sees it."""
+    """Interface of a child process for its monitor."""
 
     done: list[Case]
     spent: Counter[str]
@@ -45,59 +45,59 @@ class Runs(Protocol):
 
     @property
     def is_new(self) -> bool:
-        """Whether it has been given no case yet."""
+        """Whether it has received no case yet."""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What a sibling must not keep open."""
+        """Descriptors that a sibling must close."""
 
     @property
     def newest(self) -> Step:
         """The newest step of its newest case."""
 
     def run(self, case: Case, *, last: bool, watch: int, patience: float) -> Result:
-        """Return the result of a case or of the child's death; ``killed`` is then the outside signal that ended the child."""
+        """Return the result of a case, or of the loss of the child. ``killed`` is then the signal from outside that ended the child."""
 
     def trouble_with_gpu(self, case: Case, seconds: float) -> str | None:
-        """Why it cannot use the GPU. It is set up as for this case."""
+        """Return why the child cannot use the GPU, or ``None``. CUDA is set up as for this case."""
 
     def end(self) -> bool:
-        """Kill it."""
+        """Kill the child. Return whether it has ended."""
 
 
 Start = Callable[[Iterable[int]], Runs]
 
 
 class Monitor:
-    """Keeps one child for ordinary cases and one for risky ones, as long as all goes well in them."""
+    """Runs cases in children: one for ordinary cases and one for risky ones, each until it is lost, and new ones for isolated cases."""
 
     def __init__(self, start: Start, keep_from_children: tuple[int, ...] = ()) -> None:
         self._start = start
         self._secret = keep_from_children
         self._company: dict[str, Runs] = {}
-        """The processes that run several cases, by their kind or name."""
+        """The children that run several cases, by kind or by company name."""
         self._lost: set[str] = set()
-        """Kinds and names of which a process was lost before."""
+        """Kinds and company names of children that were lost before."""
         self._name = ""
-        """The newest company that has a name."""
+        """Name of the newest company."""
         self._doubt = ""
-        """The case after which the GPU could not be used."""
+        """Id of the case after which the GPU was unusable."""
         self.process = 0
-        """Id of the process that ran the newest case."""
+        """Process id of the child that ran the newest case."""
         self.spent: Counter[str] = Counter()
-        """Seconds by purpose that the newest case's processes have reported."""
+        """Seconds by purpose, as reported by the children of the newest case."""
         self._living: list[Runs] = []
         self._tracer = tracing.Tracer(self._together)
         self._survived: Result | None = None
-        """The newest result of a case that was run by itself to trace another one."""
+        """Newest result of a case that ran alone for a trace."""
 
     def close(self) -> None:
-        """End everything that was started and still lives."""
+        """End all children that still run."""
         for child in self._living:
             child.end()
 
     def run(self, case: Case, isolation: Isolation, company: str = "") -> Result:
-        """Return the case's result, after as many tries as it takes. Cases of the same ``company`` share a process with no other case."""
+        """Return the result of a case, after as many tries as necessary. Cases of the same ``company`` share a child with no other case."""
         self.spent.clear()
         if case.device is Device.CUDA and self._doubt and (trouble := self._trouble_with_gpu(case)):
             return self._lost_with_gpu(case, trouble)
@@ -115,16 +115,16 @@ class Monitor:
         return together(self._proven(case, [first, self._again(case, kind, first)]))
 
     def trace(self, victim: Case, before: Sequence[Case], suspects: Sequence[Case] = ()) -> tracing.Traced:
-        """Find out which of the cases ``before`` has ended the process of a case that survives alone.
+        """Find the case among ``before`` that caused the loss of the process in ``victim``, which survives alone.
 
-        ``suspects`` are cases that have ended the processes of others.
+        ``suspects`` are cases that caused other losses.
         """
         self._survived = None
         culprit = self._tracer.culprit(victim, before, suspects)
         return tracing.Traced(culprit, self._survived)
 
     def _together(self, cases: Sequence[Case]) -> tracing.Lost | None:
-        """Run cases in a new process, one after the other, up to one in which it is lost; by no signal from outside."""
+        """Run cases in a new child, up to the one that loses it. A signal from outside does not count as a loss."""
         child = self._new()
         step = Step()
         try:
@@ -140,9 +140,9 @@ class Monitor:
         return None
 
     def _counts(self, first: Try, kind: str) -> bool:
-        """Whether the first try is the last. Sets up what the second one needs.
+        """Return whether the first try decides the result. Otherwise prepare the second one.
 
-        A failure counts here. Before it accuses anybody it has to show in a second process (``repeating.py``), except after a restart.
+        A failure counts here, except after a restart. It has to show in a second process later (``repeats.py``), before it accuses a library.
         """
         outcome = first.result.outcome
         if outcome in BAD:
@@ -155,18 +155,19 @@ class Monitor:
         return False
 
     def _again(self, case: Case, kind: str, first: Try) -> Try:
-        """Run the case again, as the first of the process in which the cases after it will run. So the second try costs no start of its own.
+        """Run the case again, as the first case of the child that runs the following cases. So the second try needs no extra start.
 
-        A watched process is of no use to other cases, and a failure after a restart has to show in a process that is ended cleanly.
+        A separate child runs the second try in two situations. After a signal from outside the child is watched, so it cannot run other cases. A
+        failure after a restart must show in a child that also exits cleanly.
         """
         if first.killed or first.result.outcome is Outcome.FAIL:
             return self._alone(case, first)
         return self._tried(self._child(kind), case, Where.ALONE, after=first)
 
     def _proven(self, case: Case, tries: list[Try]) -> list[Try]:
-        """Repeat the case alone until the tries show whether the case itself ends its process. Then look at the GPU.
+        """Repeat the case alone until the tries prove whether the case itself loses its process. Then check the GPU.
 
-        The repeats use the GPU themselves. If it cannot be used after them, the last one says nothing of the case.
+        The repeats use the GPU themselves. If it is unusable after them, the last try says nothing about the case.
         """
         while not is_proven(tries) and len(tries) < MOST_TRIES:
             tries = [*tries, self._alone(case, tries[-1])]
@@ -186,7 +187,7 @@ class Monitor:
             child.end()
 
     def _tried(self, child: Runs, case: Case, where: Where, *, last: bool = False, after: Try | None = None) -> Try:
-        """Run one try, after the try ``after``. A child that is no longer usable ends here."""
+        """Run one try, after the try ``after``. A child that is no longer usable is ended."""
         watch = after.killed if after else 0
         hung = after is not None and after.result.outcome is Outcome.HANG
         result = child.run(case, last=last, watch=watch, patience=PATIENCE if hung else 1.0)
@@ -206,6 +207,7 @@ class Monitor:
         return self._company[kind]
 
     def _new(self) -> Runs:
+        # A child that kept a sibling's pipe open would hide the end of that sibling.
         child = self._start((*self._secret, *(d for other in self._living for d in other.descriptors)))
         self._living = [*(other for other in self._living if not other.died), child]
         return child
@@ -216,7 +218,7 @@ class Monitor:
             child.end()
 
     def _trouble_with_gpu(self, case: Case) -> str | None:
-        """Why the GPU cannot be used any more, or ``None``: asked of the process in which the next cases will run."""
+        """Return why the GPU is unusable, or ``None``. The child that runs the next cases is the one that tries it."""
         trouble = None
         for number in range(PROBES):
             time.sleep(PAUSE_SECONDS if number else 0)
@@ -229,13 +231,13 @@ class Monitor:
         return trouble
 
     def _lost_with_gpu(self, case: Case, trouble: str) -> Result:
-        reason = f"the GPU cannot be used any more after {self._doubt}: {trouble}"
+        reason = f"the GPU is unusable after {self._doubt}: {trouble}"
         return Result(case, Outcome.LOST, Level.MUST, reason=reason)
 
 
 @dataclass(frozen=True)
 class Try:
-    """One try of a case. ``killed`` is the outside signal that ended or stopped its process; 0 if none did.
+    """One try of a case. ``killed`` is the signal from outside that ended or stopped its process; 0 if none did.
 
     ``is_own`` is whether the process sent itself the watched signal.
     """
@@ -248,7 +250,7 @@ class Try:
 
     @property
     def is_death(self) -> bool:
-        """Whether the process died or hung without an outside signal, as far as this try shows."""
+        """Whether the process crashed or hung without a signal from outside, as far as this try shows."""
         return self.result.outcome in BAD and not self.killed
 
     @property
@@ -258,15 +260,15 @@ class Try:
 
     @property
     def told(self) -> Attempt:
-        """As it stands in the result."""
+        """The try as a part of the result."""
         return Attempt(self.where, self.result.outcome, self.result.reason, self.after, bool(self.killed))
 
 
 def is_proven(tries: Sequence[Try]) -> bool:
     """Return whether the tries are sufficient.
 
-    They are if the last process survived, if it sent itself the signal that ended an earlier process, if it crashed in its first case, or if
-    it died by itself for the second time. A hang has to show twice, the second time with more time.
+    They are sufficient if the last process survived, if it sent itself the signal that ended an earlier process, if it crashed in its first case,
+    or if a second try was lost by itself. A hang has to show twice, the second time with a longer timeout.
     """
     last = tries[-1]
     if last.result.outcome not in BAD or last.is_own:
@@ -276,7 +278,7 @@ def is_proven(tries: Sequence[Try]) -> bool:
 
 
 def together(tries: Sequence[Try]) -> Result:
-    """Combine all tries into one result. A process that an outside signal ended accuses no library, and is no pass."""
+    """Combine all tries into one result. A process that a signal from outside ended accuses no library, and is no pass."""
     first, last = tries[0], tries[-1]
     if len(tries) == 1:
         return last.result
@@ -287,7 +289,7 @@ def together(tries: Sequence[Try]) -> Result:
 
 
 def _undecided(tries: Sequence[Try]) -> Result:
-    """Return an inconclusive result: a signal from outside ended the process, and it never died by itself twice."""
+    """Return an inconclusive result: a signal from outside ended the process, and no two tries were lost by themselves."""
     told = next(each for each in reversed(tries) if each.killed)
     result = told.result
     name = signal_senders.name_of(told.killed)

@@ -1,17 +1,17 @@
-"""The end of a text of any length, in bounded memory: what is kept of what a process writes."""
+"""Buffer for the end of a process's output, in bounded memory."""
 
 from __future__ import annotations
 
 MOST = 16_000
-"""Bytes that are held."""
+"""Default number of bytes to keep."""
 TOLD = 6000
-"""Characters that are told."""
+"""Maximum number of characters in a message."""
 _NOISE = "Extension modules: "
-"""Begins a line by which faulthandler lists every module of the process; all that counts stands before it."""
+"""Start of the line in which faulthandler lists all extension modules. It would crowd out the lines before it."""
 
 
 class Tail:
-    """The newest bytes of all that was added."""
+    """The newest bytes of a stream."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -19,29 +19,29 @@ class Tail:
         self._all = 0
 
     def add(self, piece: bytes) -> None:
-        """What comes next."""
+        """Append the next bytes of the stream."""
         self._all += len(piece)
         self._kept += piece[-self._most :]
         if len(self._kept) > 2 * self._most:
             del self._kept[: -self._most]
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Discard all bytes so far."""
         self._kept.clear()
         self._all = 0
 
     @property
     def text(self) -> str:
-        """The newest of it as text."""
+        """The end of the stream as text, shortened for a message."""
         return self.told(self.held)
 
     @property
     def held(self) -> str:
-        """All that is held, as text."""
+        """All kept bytes as text."""
         return self._kept[-self._most :].decode(errors="replace")
 
     def told(self, held: str) -> str:
-        """Of what is held, or of a part of it, as much as is told."""
+        """Return the end of ``held``, which is the kept text or a part of it, shortened for a message."""
         told = "".join(line for line in held.splitlines(keepends=True) if not line.startswith(_NOISE))
         whole = self._all <= self._most and len(told) <= TOLD
-        return told if whole else f"[the beginning is left out] …{told[-TOLD:]}"
+        return told if whole else f"[truncated] …{told[-TOLD:]}"

@@ -1,4 +1,4 @@
-"""From an environment and a selection to the list of cases, before anything runs."""
+"""Planning: derive the list of cases from an environment and a selection, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from conformance.suggestions import meant
 
 
 class BadSelection(ValueError):
-    """The user asked for something that there is not. The text is one sentence for them."""
+    """The user selected something that does not exist. The text is one sentence for the user."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What the user asked for. Empty tuples mean everything."""
+    """The user's selection. An empty tuple selects everything."""
 
     devices: tuple[Device, ...] = tuple(Device)
     between: tuple[str, ...] = ()
@@ -27,14 +27,14 @@ class Selection:
     canaries: bool = False
 
     def includes(self, invariant: Invariant) -> bool:
-        """Whether cases of it are wanted. Canaries only by request: with ``canaries``, as a family, or by id."""
+        """Return whether cases of the invariant are selected. Canaries need ``canaries``, their family or their id in the selection."""
         if invariant.canary is not None:
             return self.canaries or invariant.family in self.families or bool(self.cases)
         return not self.families or invariant.family in self.families
 
 
 def make(catalogue: dict[str, Invariant], environment: Environment, selection: Selection) -> list[Case]:
-    """The cases in a fixed order. Raises :class:`BadSelection` for an absent library or an unknown case."""
+    """Return the cases in a fixed order. Raises :class:`BadSelection` for an absent library or an unknown case."""
     restricted = restrict(environment, selection)
     cases = [
         case
@@ -51,7 +51,7 @@ def make(catalogue: dict[str, Invariant], environment: Environment, selection: S
 
 
 def restrict(environment: Environment, selection: Selection) -> Environment:
-    """Only the chosen libraries, always with the reference, and only the chosen devices."""
+    """Return the environment with only the selected devices and libraries. The reference always stays."""
     for name in selection.between:
         _check_library(environment, name, selection.devices)
     chosen = tuple(
@@ -63,7 +63,7 @@ def restrict(environment: Environment, selection: Selection) -> Environment:
 
 
 def check_names(catalogue: dict[str, Invariant], libraries: tuple[str, ...], selection: Selection) -> None:
-    """Raise :class:`BadSelection` for a family or a library that nobody has ever heard of."""
+    """Raise :class:`BadSelection` for an unknown family or library."""
     families = dict.fromkeys(invariant.family for invariant in catalogue.values())
     for option, what, names, known in (
         ("--family", "family", selection.families, tuple(families)),
@@ -79,13 +79,13 @@ def _check_library(environment: Environment, name: str, devices: tuple[Device, .
     """Check that a named library can be tested. Without it the run would test the other libraries or the reference alone."""
     found: Library | None = next((lib for lib in environment.libraries if lib.name == name), None)
     if found is not None and found.absent is not None:
-        raise BadSelection(f"--between: {name} cannot be used here: {found.absent}")
+        raise BadSelection(f"--between: {name} is unusable here: {found.absent}")
     if found is not None and not found.sides.keys() & set(devices):
         places = " or ".join(device.value for device in devices if device is not Device.SIMULATED)
         why = "; ".join(found.unusable[device.value] for device in devices if device.value in found.unusable)
         raise BadSelection(
             f"--between: {name} has no arrays on {places} here{f' ({why})' if why else ''}; "
-            f"it has on {' and '.join(device.value for device in found.sides)}"
+            f"it has arrays on {' and '.join(device.value for device in found.sides)}"
         )
 
 
@@ -94,6 +94,6 @@ def _named(cases: list[Case], wanted: tuple[str, ...]) -> list[Case]:
     for name in wanted:
         if name not in by_id:
             raise BadSelection(
-                f"--case: this environment has no case {name!r}{meant(name, by_id, '`list --cases` prints those there are')}"
+                f"--case: this environment has no case {name!r}{meant(name, by_id, '`list --cases` prints them all')}"
             )
     return [by_id[name] for name in wanted]

@@ -1,4 +1,4 @@
-"""From a selection to the facts of this environment and the cases that it has: what every command that plans does first."""
+"""First step of every command that plans: probe the environment, and derive its cases from the user's selection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .environment import Facts
 
 AUTO, HOST, CUDA = "auto", "host", "cuda"
 DEVICES = (AUTO, HOST, CUDA)
-"""The devices that a user can name. ``AUTO`` stands for every device on which arrays can be here."""
+"""Values of ``--device``. ``AUTO`` stands for every device that this machine supports."""
 
 
 def on(device: str) -> tuple[Device, ...]:
-    """Return the devices of a selection."""
+    """Return the devices for a value of ``--device``."""
     return tuple(Device) if device == AUTO else (Device(device),)
 
 
@@ -32,8 +32,8 @@ def planned(selection: plan.Selection, device: str) -> tuple[Facts, list[Case]]:
     if device != HOST and environment.UNKNOWN in facts.driver:
         raise UserError(
             f"it is unknown whether this machine has a GPU: {facts.driver[environment.UNKNOWN]}; run the command again, or test "
-            "host memory only with --device host"
+            "only host memory with --device host"
         )
     if device == CUDA and not facts.driver["available"]:
-        raise UserError(f"--device cuda: {facts.driver['reason']}; without it only --device host can run here")
+        raise UserError(f"--device cuda: {facts.driver['reason']}; this machine can only run --device host")
     return facts, plan.make(catalogue(), facts.environment, selection)

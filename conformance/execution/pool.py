@@ -1,6 +1,6 @@
-"""The processes that run cases: a server and its monitors. The supervisor hands them jobs, one at a time to each monitor.
+"""Pool of the processes that run cases: a fork server and its monitors. The supervisor hands one job at a time to each monitor.
 
-A monitor answers even if the process of its case dies. A monitor that is itself ended costs its job another try, by a new monitor.
+A monitor answers even if the process of its case crashes. If a monitor itself ends, a new one tries its job again.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .output_tail import Tail
 from .schedule import Kind, Schedule
 
 Receive = Callable[[dict[str, Any]], None]
-"""Takes a record for the journal: a case begins, has its result, or cannot be run. A record of a trace has no event."""
+"""Receives a record for the journal: a case started, has a result, or cannot run. A record of a trace has no event."""
 
 _PIECE = 1 << 16
 _CONNECT_SECONDS = 1.0
 _MONITORS = 3
-"""Number of monitors that a job may lose in one pass."""
+"""Number of monitors that may end during one job before the pool gives up the job."""
 
 
 class Pool(Protocol):
-    """Processes that run the jobs of one stage after the other."""
+    """Processes that run the jobs of each stage."""
 
     @property
     def is_busy(self) -> bool:
@@ -50,41 +50,41 @@ class Pool(Protocol):
 
     @property
     def was_ended(self) -> bool:
-        """Whether a signal of another process has ended a process that the pool cannot do without."""
+        """Whether a signal of another process ended a process that the pool needs."""
 
     def begin(self, schedule: Schedule, most: int) -> None:
         """Take the jobs of a stage, of which ``most`` may run at a time."""
 
     def listen(self, seconds: float) -> None:
-        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+        """Hand out jobs, and receive what has arrived, waiting at most ``seconds``."""
 
     def give_up(self, name: str, pid: int) -> None:
         """Kill the process that does not answer for its case."""
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
 
 
 @dataclass
 class Lane:
-    """A monitor with its job. ``lost`` is the number of monitors that this job has lost."""
+    """A monitor with its job. ``lost`` is the number of monitors that ended during this job."""
 
     name: str
     line: Line | None = None
     pid: int = 0
     job: Any = None
     rest: deque[Job] = field(default_factory=deque)
-    """The jobs of its batch that follow."""
+    """The remaining jobs of its batch."""
     kind: Kind = Kind.ORDINARY
     fills: bool = False
-    """Whether its jobs are fillers, for which the stage does not wait."""
+    """Whether its jobs are fillers. The stage does not wait for fillers."""
     is_told: bool = False
-    """Whether the beginning of the job has been told."""
+    """Whether the start of the job was reported."""
     lost: int = 0
 
 
 class MonitorPool:
-    """A server, and as many monitors as jobs may run at a time. They live as long as the pool, through all stages."""
+    """A fork server with one monitor for each job that may run at a time. They serve all stages."""
 
     def __init__(self, started: Started, receive: Receive, words: Tail) -> None:
         self._receive = receive
@@ -97,7 +97,7 @@ class MonitorPool:
         self._started = time.monotonic()
         self._schedule = Schedule((), "", 1)
         self._alone = Lane("alone")
-        """Exclusive cases have processes of their own: an ordinary one may have started CUDA with other settings before."""
+        """Exclusive cases have separate processes: an ordinary case may have set up CUDA with other settings."""
         self._lanes: list[Lane] = []
         self._working: list[Lane] = []
         self.was_ended = False
@@ -118,9 +118,9 @@ class MonitorPool:
             self.listen(0)
             code = self._server.code
             self.was_ended = code is not None and -code in signal_senders.FOREIGN
-            return f"the server that forks processes ended with {self._server.ended}"
+            return f"the fork server ended with {self._server.ended}"
         if not self.has_begun and time.monotonic() - self._started > forkserver.START_SECONDS:
-            return f"the server that forks processes has not started within {forkserver.START_SECONDS:g} s"
+            return f"the fork server has not started within {forkserver.START_SECONDS:g} s"
         return None
 
     def begin(self, schedule: Schedule, most: int) -> None:
@@ -130,7 +130,7 @@ class MonitorPool:
         self._working = [self._alone, *self._lanes[: most - 1]] if schedule.is_exclusive else self._lanes[:most]
 
     def listen(self, seconds: float) -> None:
-        """Hand out jobs, and receive what has arrived, waiting at most so long."""
+        """Hand out jobs, and receive what has arrived, waiting at most ``seconds``."""
         if self.has_begun and self._server.ended is None:
             self._hand_out()
         for key, _ in self._selector.select(seconds):
@@ -140,7 +140,7 @@ class MonitorPool:
                 self._read(key.data)
 
     def give_up(self, name: str, pid: int) -> None:
-        """Kill the monitor that does not answer for its case. Its children end with it."""
+        """Kill the monitor that does not answer. Its children end with it."""
         for lane in self._working:
             if lane.name == name and lane.pid == pid:
                 lane.job = None
@@ -149,7 +149,7 @@ class MonitorPool:
                 self._disconnect(lane)
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
         for lane in (self._alone, *self._lanes):
             self._disconnect(lane)
         self._server.close()
@@ -180,7 +180,7 @@ class MonitorPool:
                 self._ask(lane)
 
     def _waits_for_others(self) -> bool:
-        """Whether the stage goes on in other processes, and few enough run fillers."""
+        """Return whether other processes still work on the stage, and few enough run fillers."""
         busy = [lane for lane in self._working if lane.job is not None]
         filling = sum(lane.fills for lane in busy)
         return (filling < len(busy) or not self._schedule.is_empty) and filling < self._schedule.most_filling
@@ -189,7 +189,7 @@ class MonitorPool:
         return Counter(lane.kind for lane in self._working if lane.job is not None and not lane.fills)
 
     def _ask(self, lane: Lane) -> None:
-        """Send the job of a lane to its monitor. A lane without a monitor gets one."""
+        """Send the job of a lane to its monitor. Start a monitor if the lane has none."""
         try:
             if lane.line is None:
                 lane.line, lane.pid = Line(self._server.path, _CONNECT_SECONDS), 0
@@ -202,7 +202,7 @@ class MonitorPool:
             self._tell_begin(lane)
 
     def _tell_begin(self, lane: Lane) -> None:
-        """Report the beginning of the job, as soon as the monitor is known."""
+        """Report the start of the job, as soon as the process id of the monitor is known."""
         if lane.pid and not lane.is_told:
             lane.is_told = True
             self._tell(lane, Event.START, case=lane.job.case.id, isolation=lane.job.isolation.value)
@@ -229,7 +229,7 @@ class MonitorPool:
             self._tell(lane, Event.END, result=answer["result"], process=answer["process"], spent=answer["spent"])
 
     def _lose(self, lane: Lane, error: OSError) -> None:
-        """Give the job of a lost monitor to a new one, a few times; if the server is gone, the pass ends anyhow."""
+        """Give the job of a lost monitor to a new one, up to a limit. If the server has ended, do nothing: the pass ends."""
         self._disconnect(lane)
         lane.lost += 1
         if lane.job is None or self._server.ended is not None:
@@ -238,7 +238,7 @@ class MonitorPool:
             self._ask(lane)
             return
         job, lane.job = lane.job, None
-        self._tell(lane, Event.TROUBLE, what=f"no process to run {job.case.id} in: {type(error).__name__}: {error}")
+        self._tell(lane, Event.TROUBLE, what=f"no process could run {job.case.id}: {type(error).__name__}: {error}")
 
     def _disconnect(self, lane: Lane) -> None:
         if lane.line is not None:

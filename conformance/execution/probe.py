@@ -35,25 +35,25 @@ from .adapter_bench import EITHER, SHORT
 
 DRIVER = "driver"
 SIMULATE = "CONFORMANCE_SIMULATE"
-"""Set where the suite itself is tried, and nowhere else: adds the simulated device, which no real library has."""
+"""Environment variable that adds the simulated device, which no real library has. Only tests of the suite set it."""
 _KEYWORD_SECONDS = 20
 CONTENTS = "contents"
 """Key of the answer with a digest for each file of the library."""
 CHECKING = "checking"
-"""Key of a line that says what is tried of an adapter at that moment, or nothing: the last one is all that a probe leaves that dies of it."""
+"""Key of an answer with the current step of the adapter check. If the probe crashes, its newest such answer names the step."""
 
 
 def _unheard(_: str) -> None:
-    """Nobody listens unless the probe has a process of its own."""
+    """Ignore the step. Only a probe in a separate process reports it."""
 
 
 def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
-    """Everything about one library, absent or not. ``tell`` hears what is tried of its adapter."""
+    """Probe one library, installed or not. ``tell`` receives the steps of the adapter check."""
     tell("its adapter is imported")
     try:
         adapter = registry.create(name)
     except BaseException as error:
-        return Library.not_trusted(name, {}, f"to import it raises {brief(error)}")
+        return Library.not_trusted(name, {}, f"importing it raises {brief(error)}")
     versions: dict[str, str] = {}
     try:
         _expect_its_name(adapter, name)
@@ -66,42 +66,42 @@ def probe(name: str, tell: adapter_check.Tell = _unheard) -> Library:
         return _not_loaded(name, adapter, versions, error)
     except BaseException as error:
         return Library.not_trusted(name, versions, f"load() raises {brief(error)}{EITHER}")
-    tell("it is asked what it can do")
+    tell("its capabilities are probed")
     try:
         return _measured(name, adapter, versions, tell)
     except _Wrong as found:
         return Library.not_trusted(name, versions, str(found))
     except BaseException as error:
-        return Library.not_trusted(name, versions, f"to ask what it can do here raises {brief(error)}{EITHER}")
+        return Library.not_trusted(name, versions, f"probing its capabilities raises {brief(error)}{EITHER}")
 
 
 def _expect_its_name(adapter: Adapter, name: str) -> None:
-    """An adapter copied from another keeps the other's name, and its library's failures would be told of that one."""
+    """Check the name of the adapter. A copied adapter may keep the name of the original, and failures would then accuse that library."""
     said = getattr(adapter, "name", None)
     if said != name:
         raise _Wrong(
-            f"it is announced as {name!r}, and its class {type(adapter).__qualname__} in {type(adapter).__module__} has the name {said!r}, so "
-            "failures would be held against another library; give the class and the entry point the same name"
+            f"its entry point is {name!r}, but its class {type(adapter).__qualname__} in {type(adapter).__module__} has the name {said!r}; "
+            "failures would accuse another library, so give the class and the entry point the same name"
         )
 
 
 def _versions(adapter: Adapter, tell: adapter_check.Tell) -> dict[str, str]:
-    tell("it is asked for versions")
+    tell("its versions are read")
     try:
         found = adapter.versions()
     except BaseException as error:
         raise _Wrong(f"versions() raises {brief(error)}") from error
     if not isinstance(found, dict) or not all(isinstance(word, str) for pair in found.items() for word in pair):
-        raise _Wrong(f"versions() gives {found!r}; expected a dictionary of texts by the names of distributions")
+        raise _Wrong(f"versions() returns {found!r}; expected a dict of version strings by distribution name")
     return found
 
 
 class _Wrong(Exception):
-    """An adapter that is not to be trusted; the text says why."""
+    """The adapter is not to be trusted. The text is the reason."""
 
 
 def _measured(name: str, adapter: Adapter, versions: dict[str, str], tell: adapter_check.Tell) -> Library:
-    """Of a library that is loaded."""
+    """Return the capabilities of a loaded library."""
     traits = _traits(adapter)
     sides: dict[Device, Side] = {}
     unusable: dict[str, str] = {}
@@ -123,14 +123,12 @@ def _traits(adapter: Adapter) -> frozenset[Trait]:
     found = adapter.present_traits()
     other = next((trait for trait in found if not isinstance(trait, Trait)), None)
     if other is not None:
-        raise _Wrong(
-            f"its traits have {other!r} among them; expected members of {Trait.__module__}.{Trait.__qualname__}"
-        )
+        raise _Wrong(f"its traits contain {other!r}; expected members of {Trait.__module__}.{Trait.__qualname__}")
     return frozenset(found)
 
 
 def _trusted(adapter: Adapter, device: Device, tell: adapter_check.Tell) -> Side:
-    """What the library can do there; :class:`_Wrong` if that cannot be known, because the adapter says what is not so."""
+    """Return the capabilities of the library on a device. Raises :class:`_Wrong` if the adapter makes a false statement."""
     wrong = adapter_check.first_look(adapter, device, tell)
     if wrong is None:
         side = _side(adapter, device)
@@ -187,11 +185,11 @@ def _unusable(adapter: Adapter, device: Device) -> str | None:
 
 
 def driver_trouble() -> str | None:
-    """Why no CUDA device can be used here, ``None`` if one can."""
+    """Return why no CUDA device is usable here; ``None`` if one is."""
     from conformance.cuda import driver
 
     try:
-        return None if driver.device_count() else "the CUDA driver sees no device"
+        return None if driver.device_count() else "the CUDA driver reports no device"
     except (driver.DriverUnavailable, driver.CudaError) as error:
         return f"no CUDA driver: {error}"
 
@@ -227,7 +225,7 @@ def _make(adapter: Adapter, form: Layout, kind: str, device: Device) -> Any:
 
 
 def driver_facts() -> dict[str, Any]:
-    """What the CUDA driver says of itself, or why there is none."""
+    """Return the versions and GPUs that the CUDA driver reports, or why there is none."""
     from conformance.cuda import driver
 
     trouble = driver_trouble()
@@ -255,7 +253,7 @@ def _kernel_driver() -> str | None:
 
 
 def machine_facts() -> dict[str, Any]:
-    """Python and platform."""
+    """Return the version of Python, the operating system and the processor."""
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -266,7 +264,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def main(name: str, answer: str) -> None:
-    """Write the facts of one library, or of the driver, to the file of answers."""
+    """Write the facts about one library, or about the driver, to the file ``answer``."""
     crash_trace.enable()
     say = partial(answers.say, Path(answer))
     if name == DRIVER:
@@ -277,13 +275,15 @@ def main(name: str, answer: str) -> None:
 
 
 def _tell_of(name: str, say: Callable[[dict[str, Any]], None]) -> None:
-    """Write an answer after each step, because the next step may end this process."""
+    """Write an answer after each step, because the next step may crash this process."""
     found = probe(name, lambda doing: say({CHECKING: doing}))
     say(found.to_json())
     if found.absent is None:
         contents = fingerprint.loaded()
         found = replace(found, files=fingerprint.digest(contents))
-        with contextlib.suppress(ValueError):  # too many files for one answer: no message can name the one that differs
+        with contextlib.suppress(
+            ValueError
+        ):  # the list is too long for one answer: then no message can name the file that differs
             say({CONTENTS: contents})
         say(found.to_json())
     if not found.has(Trait.COPY_KEYWORD):

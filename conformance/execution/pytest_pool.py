@@ -1,6 +1,6 @@
-"""The processes that run cases where pytest hands them out: a server, and one run of pytest with xdist for each stage.
+"""Pool in which pytest hands out the cases: a fork server, and one run of pytest with xdist for each stage.
 
-It is slower than a :class:`~conformance.execution.pool.MonitorPool`. It shows that pytest and ``check`` find the same.
+It is slower than a :class:`~conformance.execution.pool.MonitorPool`. It shows that pytest and ``check`` report the same results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .schedule import Schedule
 
 
 class PytestPool:
-    """As :class:`~conformance.execution.pool.Pool` demands. ``private`` is the private folder of the run."""
+    """A :class:`~conformance.execution.pool.Pool` that runs pytest. ``private`` is the private folder of the run."""
 
     def __init__(
         self, libraries: tuple[str, ...], private: Path, neutral: Path, receive: Receive, words: Tail, seed: str
@@ -36,7 +36,7 @@ class PytestPool:
         self._is_silent = False
         """Whether all processes have closed their output."""
         self.was_ended = False
-        place = str(time.monotonic_ns())
+        place = str(time.monotonic_ns())  # an earlier pool of this run has left its sockets in the folder
         self._report = str(private / f"report{place}")
         self._inbox = Inbox(self._report, self._take)
         reading, self._output = os.pipe()
@@ -46,7 +46,7 @@ class PytestPool:
 
     @property
     def is_busy(self) -> bool:
-        """Whether pytest runs."""
+        """Whether pytest still runs the jobs of the stage."""
         return self._pytest is not None and self._pytest.poll() is None
 
     @property
@@ -61,7 +61,7 @@ class PytestPool:
         self._inbox.drain()
         code = self._server.code
         self.was_ended = self.was_ended or (code is not None and -code in signal_senders.FOREIGN)
-        return f"the server that forks processes ended with {self._server.ended}"
+        return f"the fork server ended with {self._server.ended}"
 
     def begin(self, schedule: Schedule, most: int) -> None:
         """Start pytest over the jobs of a stage, with ``most`` workers, or with one for exclusive jobs. Raises ``OSError``."""
@@ -77,7 +77,7 @@ class PytestPool:
         self._pytest = harness.start(workers, self._private, self._output, variables)
 
     def listen(self, seconds: float) -> None:
-        """Receive what has arrived, waiting at most so long. At the end of pytest receive all."""
+        """Receive what has arrived, waiting at most ``seconds``. At the end of pytest receive all."""
         self._inbox.listen(seconds)
         if self._pytest is not None and self._pytest.poll() is not None:
             self._inbox.drain()
@@ -85,12 +85,12 @@ class PytestPool:
             self.was_ended = self.was_ended or self._pytest.returncode < 0
 
     def give_up(self, name: str, pid: int) -> None:
-        """Kill the worker that does not answer for its case. xdist starts another one."""
+        """Kill the worker that does not answer. xdist starts another one."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
     def close(self, seconds: float) -> None:
-        """End all processes, and receive their last output for at most so long."""
+        """End all processes, and receive their last output for at most ``seconds``."""
         if self._pytest is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._pytest.pid, signal.SIGKILL)

@@ -1,12 +1,13 @@
-"""Which failures are run again, alone, before anybody is accused of them.
+"""Repeats of failures in a second process, before they accuse a library.
 
-Cases share a process, so a failure of one may be the effect of another: a thread that writes to memory which belongs to another array by
-then fails later cases. A death is tried again at once (``monitor.py``). Of the other failures one of each kind is run again, after all other
-cases. A kind is as narrow as a line of a report: the same invariant, libraries, protocol and device, the same code, and the same special input.
+Cases share a process, so one case can cause the failure of another. For example, a thread of one case can write to memory that now belongs to
+another array. The monitor repeats crashes and hangs at once (``monitor.py``). The other failures are grouped into kinds, and one failure of
+each kind runs again after all other cases. Failures of one kind share the invariant, the libraries, the protocol, the device, the code and the
+special input.
 
-A case on host memory is repeated alone. A process that uses CUDA is expensive to start: the driver starts one at a time. So a failure on
-a GPU is repeated in a new process with at most :data:`COMPANY` other such failures of the same libraries, and no other case. If the
-library makes that mistake there too, the failure counts. If not, every other failure of its kind has to show alone.
+A case on host memory is repeated alone. A process that uses CUDA is expensive to start, because the driver starts one at a time. So a failure
+on a GPU is repeated in a new process with at most :data:`COMPANY` other such failures of the same libraries, and no other case. If the failure
+shows there too, its whole kind counts. If not, every other failure of its kind has to show alone.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from .hazards import isolation_of
 from .results import Result, Where
 
 _SHARING = (Isolation.SHARED, Isolation.RISKY, Isolation.FRESH)
-"""Kinds of process whose failures are told without a second try."""
+"""Isolations that give a failure only one try."""
 _REPEATED = (Where.ALONE, Where.SECOND)
 COMPANY = 8
-"""Cases that are repeated in one process, at most."""
+"""Maximum number of cases that are repeated in one process."""
 LONG = 2.0
-"""Seconds of cases after which another process is worth its start."""
+"""Total seconds of cases after which the start of another process pays off."""
 
 
 def unproven(results: Iterable[Result], deadly: Collection[str] = ()) -> list[list[Result]]:
-    """The failures that have not been seen alone, nor any other of their kind: by kind, the smallest of each first."""
+    """Return the failures of kinds that no repeat has confirmed: one list for each kind, with the smallest case first."""
     kinds: dict[Hashable, list[Result]] = defaultdict(list)
     for result in results:
         if _speaks_against(result):
@@ -43,7 +44,7 @@ def unproven(results: Iterable[Result], deadly: Collection[str] = ()) -> list[li
 
 
 def _speaks_against(result: Result) -> bool:
-    invariant = catalogue().get(result.case.invariant)  # another suite's cannot be run here
+    invariant = catalogue().get(result.case.invariant)  # None for an invariant of another version of the suite
     is_run = invariant is not None and invariant.canary is None
     return is_run and result.outcome is Outcome.FAIL and result.verdict.speaks_against
 
@@ -55,7 +56,7 @@ def _was_alone(result: Result, deadly: Collection[str]) -> bool:
 
 
 def _kind(result: Result) -> Hashable:
-    """The facts that results share if they stand or fall together."""
+    """Return the facts that failures of one kind share."""
     case, accused = result.case, result.accused
     by_check = (accused.side, accused.libraries) if accused else None
     return (
@@ -65,15 +66,15 @@ def _kind(result: Result) -> Hashable:
 
 
 def _smallness(result: Result) -> tuple[int, int, str]:
-    """As for a finding, whose smallest case has the script."""
+    """Return a sort key, as for the smallest case of a finding, which gets the repro script."""
     return result.case.id.count("/"), len(result.case.id), result.case.id
 
 
 def companies(cases: Iterable[Case], lasted: Mapping[str, float], deadly: Collection[str] = ()) -> dict[str, str]:
     """Return the name of the second process of each case that need not run alone, by the id of the case.
 
-    Cases of other libraries are kept apart: a library that damages memory must not confirm the failure of another one. ``lasted`` has the
-    seconds of each case so far: a process gets no more cases once those that it has take :data:`LONG` seconds.
+    Cases of other libraries get other processes: a library that corrupts memory must not confirm the failure of another one. ``lasted`` has the
+    seconds of each case so far. A process gets no more cases once its cases take :data:`LONG` seconds.
     """
     found: dict[str, str] = {}
     numbers: Counter[str] = Counter()
@@ -97,16 +98,16 @@ def companies(cases: Iterable[Case], lasted: Mapping[str, float], deadly: Collec
 
 
 def smallest(kinds: Iterable[list[Result]]) -> list[Case]:
-    """One case of each kind."""
+    """Return one case of each kind."""
     return [members[0].case for members in kinds]
 
 
 def all_of(kinds: Iterable[list[Result]]) -> list[Case]:
-    """Every case of these kinds."""
+    """Return every case of these kinds."""
     return [result.case for members in kinds for result in members]
 
 
 def unsettled(results: Mapping[str, Result], deadly: Collection[str] = ()) -> frozenset[str]:
-    """The failures, of planned cases and of trials, that are still to be seen alone, or whose sides are still to be tried."""
+    """Return the ids of failures, also of trials, that still need a repeat or a trial with the reference."""
     alone = (result.case.id for members in unproven(results.values(), deadly) for result in members)
     return frozenset((*alone, *accusations.unsettled(results)))

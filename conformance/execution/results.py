@@ -1,4 +1,4 @@
-"""The result of one case, and the files that results and plans are written to."""
+"""Results of cases, and the files of results and plans."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from conformance.protocols.clauses import Level, Role
 from conformance.verdict import Verdict
 
 Line = dict[str, Any]
-"""A result as it is written: a line of ``results.jsonl``, or the end of a case in the journal."""
+"""A result in JSON: a line of ``results.jsonl``, or the end of a case in the journal."""
 
 BAD = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.POISONED})
-"""Outcomes by which a process or its context was lost: always violations, whatever the invariant's level."""
+"""Outcomes that lose a process or its CUDA context: always violations, at any level of the invariant."""
 
 ACCUSING = BAD | {Outcome.FAIL}
-"""Outcomes that speak against somebody."""
+"""Outcomes that accuse a library."""
 
 TRUSTED = frozenset({Outcome.PASS, Outcome.REFUSED})
-"""Outcomes that accuse nobody."""
+"""Outcomes that accuse no library."""
 
 
 class Where(str, Enum):
-    """In what kind of process a case was tried."""
+    """Kind of process in which a case was tried."""
 
     COMPANY = "in company"
-    """After other cases."""
+    """In a shared process that had run other cases before."""
     RESTARTED = "first after a restart"
-    """In a process that took the place of one that was lost."""
+    """As the first case of a process that replaced a lost one."""
     SHARED = "in a shared process"
-    """With or without other cases before."""
+    """In a process that may have run other cases before."""
     SECOND = "in a second process"
-    """After failures of the same libraries that were repeated too, and after nothing else."""
+    """In a process that only repeats failures of the same libraries."""
     ALONE = "alone"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One of several tries of a case: how it ended, where, and which cases its process had run before, newest last.
+    """One of several tries of a case: its end, its kind of process, and the cases that the process had run before, newest last.
 
     ``outside`` is whether a signal of another process ended it.
     """
@@ -60,7 +60,7 @@ class Attempt:
     outside: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the JSON object of ``results.jsonl``."""
         return {
             "where": self.where.value,
             "outcome": self.outcome.value,
@@ -71,7 +71,7 @@ class Attempt:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Attempt:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(
             Where(data["where"]),
             Outcome(data["outcome"]),
@@ -82,35 +82,34 @@ class Attempt:
 
 
 SEEN = "seen in the check"
-"""Why a side is accused, where the check itself tells the sides apart."""
+"""Reason for an accusation by the check itself, which identified the side."""
 
 
 @dataclass(frozen=True)
 class Accused:
-    """Who is accused of a failure: the side, the libraries by name, and how that was found out, in words."""
+    """The accused of a failure: the side, the names of the libraries, and the reason in words."""
 
     side: Side
     libraries: tuple[str, ...] = ()
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return the JSON object of ``results.jsonl``."""
         return {"side": self.side.value, "libraries": list(self.libraries), "why": self.why}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Accused:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(Side(data["side"]), tuple(data["libraries"]), data["why"])
 
 
 @dataclass(frozen=True)
 class Result:
-    """What happened in one case. ``duration`` is in seconds; ``level`` that of the clause that was broken.
+    """Result of one case. ``duration`` is in seconds, and ``level`` is the level of the violated clause.
 
-    ``code`` names the failure, ``clause`` the one clause that it breaks, held against the side ``role``; all are empty where nothing
-    failed, and ``clause`` also where the input was illegal. ``given`` says what was special about the input, ``step`` what the process
-    was doing when it died. ``accused`` is ``None`` where nothing failed. ``attempts`` are all tries, oldest first, if there was
-    more than one.
+    ``code`` names the failure. ``clause`` is the one clause that it violates, cited against the side ``role``. They are empty without a failure;
+    ``clause`` is also empty for illegal input. ``given`` describes special input. ``step`` is the step in which the process was lost. ``accused``
+    is ``None`` without a failure. ``attempts`` are all tries, oldest first, if there was more than one.
     """
 
     case: Case
@@ -131,7 +130,7 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """What the outcome means."""
+        """Meaning of the outcome at this level."""
         if self.level is Level.ROBUSTNESS and self.outcome in ACCUSING:
             return Verdict.ROBUSTNESS
         if self.outcome in BAD:
@@ -141,7 +140,7 @@ class Result:
         return _VERDICTS.get(self.outcome, Verdict.UNDECIDED)
 
     def to_json(self) -> dict[str, Any]:
-        """One line of ``results.jsonl``."""
+        """Return a line of ``results.jsonl``, as an object."""
         case = self.case.to_json()
         case.pop("missing", None)
         del case["tier"]
@@ -168,7 +167,7 @@ class Result:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Result:
-        """The reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(
             case=Case.from_json({**data, "tier": "full"}),
             outcome=Outcome(data["outcome"]),
@@ -188,11 +187,11 @@ class Result:
         )
 
     def beside(self, notes: dict[str, str]) -> Result:
-        """The same with more attachments."""
+        """Return the result with more attachments."""
         return replace(self, attachments={**notes, **self.attachments}) if notes else self
 
     def lasting(self, seconds: float) -> Result:
-        """The same with its duration."""
+        """Return the result with its duration."""
         return replace(self, duration=seconds)
 
 
@@ -202,10 +201,10 @@ _VERDICTS = {Outcome.PASS: Verdict.CONFORMS, Outcome.REFUSED: Verdict.REFUSED, O
 def put_together(
     first: Result, after: tuple[str, ...], where: Where, again: Result, again_where: Where = Where.ALONE
 ) -> Result:
-    """Two tries of one case as one result: the second counts, unless it clears what the first had accused.
+    """Combine two tries of one case into one result. The second try counts, unless it passes after a failure.
 
-    A death or a failure that does not show again is somebody's doing, and nobody knows whose: that is no pass. Nor does a failure accuse
-    anybody that could not be tried alone; a death does, for it may be what took the GPU away.
+    A crash or a failure that does not repeat is inconclusive, and no pass: its cause is unknown. A failure without a second try is inconclusive
+    too. A crash without a second try still counts, because the crash itself may have made the GPU unusable.
     """
     attempts = (
         Attempt(where, first.outcome, first.reason, after),
@@ -286,13 +285,11 @@ def mistake(line: object) -> str:
         return ""
     told = shapes.mistake(line, _SHAPE)
     if told:
-        older = (
-            ", so an older version of this suite has made it" if isinstance(line, dict) and "clauses" in line else ""
-        )
+        older = ", so an older version of this suite wrote it" if isinstance(line, dict) and "clauses" in line else ""
         return f"is not a result: {told}{older}"
     assert isinstance(line, dict)
     if _id(line) != line["id"]:
-        return f"is not a result: its id is {reprlib.repr(line['id'])}, which is that of another case"
+        return f"is not a result: its id is {reprlib.repr(line['id'])}, which is the id of another case"
     return "" if _is_honest(line) else "is not a result: its outcome and its verdict disagree"
 
 
@@ -335,12 +332,12 @@ def _id(line: dict[str, Any]) -> str:
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write a file of JSON lines, whole or not at all. Half a surrogate pair in a library's words is written as JSON's own escape."""
+    """Write a file of JSON lines atomically. JSON escapes lone surrogates in the texts of libraries."""
     files.write_own(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSON Lines file, up to a line without an end, which its writer has not finished.
+    """Yield the records of a JSON Lines file. An unfinished last line is left out: its writer may still be writing.
 
     Raises Unreadable for an unreadable file or an invalid line.
     """

@@ -1,4 +1,4 @@
-"""The folder of a run: the files in it, and what is written there before anything runs. ``held.py`` reads it."""
+"""Folder of a run: the names of its files, and the files that are written before the run starts. ``check_folder.py`` reads the folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTENTS = "contents.json"
 """Name of the file with the digest of each library file, from which ``--resume`` names the file that differs."""
 FINDINGS = "findings.json"
 DIAGNOSTICS = "diagnostics.log"
-"""What the run's own processes wrote: empty if nothing went wrong with the run itself."""
+"""Name of the file with the output of the run's own processes. It exists only if the run itself had a problem."""
 
 FILES = frozenset((PLAN, RESULTS, ENVIRONMENT, CONTENTS, FINDINGS, DIAGNOSTICS, journal.FILE, LOCK))
 """Names of the files that make a folder a run. No other output may replace one."""
@@ -48,7 +48,7 @@ def holds(out: Path, path: Path, names: Set[str] = FILES) -> bool:
 
 
 def digest(out: Path) -> str:
-    """What tells one plan from another."""
+    """Return the SHA-256 digest of the plan."""
     return hashlib.sha256(files.read(out / PLAN)).hexdigest()
 
 

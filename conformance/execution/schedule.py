@@ -1,7 +1,7 @@
-"""The order in which jobs are handed out. Pure, apart from the jobs that it has already given away.
+"""Order of the jobs of a run.
 
-Jobs are mixed by a seed, so no case can come to depend on the one before it. The order follows from the ids and the seed alone, so it is the
-same everywhere.
+A seed shuffles the jobs, so that no case can come to depend on the one before it. The order follows only from the ids and the seed, so it is
+the same on every machine.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from .jobs import Job
 from .results import BAD, Result
 
 _MOST_DEATHS = 2
-"""Deaths of cases of one exchange in shared processes, after which its other cases run with the risky ones."""
+"""Number of cases of one exchange that may lose a shared process before its other cases run with the risky ones."""
 
 
 class Use(Enum):
-    """The GPU as a stage uses it."""
+    """Use of the GPU by a stage."""
 
     SHARED = "shared"
-    """Many processes use it."""
+    """Many processes use the GPU at a time."""
     EXCLUSIVE = "exclusive"
-    """One case at a time uses it."""
+    """One case at a time uses the GPU."""
     NONE = "none"
-    """The cases are on host memory, and start no processes."""
+    """The cases use host memory, and start no processes."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: its tiers, and how its cases use the GPU."""
+    """A part of a run: the tiers and the GPU use of its cases."""
 
     tiers: tuple[Tier, ...]
     uses: tuple[Use, ...]
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether its cases run one after the other."""
+        """Whether its cases run one at a time."""
         return Use.EXCLUSIVE in self.uses
 
     def has(self, case: Case) -> bool:
@@ -53,14 +53,14 @@ class Stage:
 
 
 STAGES = tuple(Stage((tier,), (use,)) for tier in (Tier.QUICK, Tier.FULL) for use in Use)
-"""In their order: a run that is stopped early has a result for every pair and family.
+"""All stages in order. So a run that is stopped early has a result for every pair and family.
 
-Cases on host memory are last in their tier, because they also run in processes that have nothing to do in the stages before (:func:`fillers_of`).
+Cases on host memory are last in their tier, because they also run in processes that are idle in the stages before (:func:`fillers_of`).
 """
 FIRST_FULL = Stage((Tier.FULL,), (Use.SHARED,))
 """The first stage after the quick tier."""
 REPEATS = (Stage(tuple(Tier), (Use.SHARED, Use.NONE)), Stage(tuple(Tier), (Use.EXCLUSIVE,)))
-"""The stages in which failures are repeated. Each stage ends with a wait for its last case, so there are few."""
+"""Stages for repeated failures. Each stage waits for its last case, so there are few stages."""
 
 
 def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
@@ -69,9 +69,9 @@ def cases_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
 
 
 def fillers_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
-    """Return the cases on host memory that may run beside a stage, in processes that would wait for it, also those of a later tier.
+    """Return the cases on host memory that may run beside a stage, in processes that would be idle. They may belong to a later tier.
 
-    A long case of a later tier would keep the stage from ending.
+    Long cases of a later tier are left out: they would delay the end of the stage.
     """
     if Use.NONE in stage.uses:
         return []
@@ -81,7 +81,7 @@ def fillers_of(stage: Stage, left: Iterable[Case]) -> list[Case]:
 
 
 def _use(case: Case) -> Use:
-    """Return the use of the GPU. A case that starts processes belongs to those on the GPU, which also wait for starts."""
+    """Return the GPU use of a case. A case that starts processes runs in a stage on the GPU, because other cases there also wait for starts."""
     invariant = catalogue()[case.invariant]
     if invariant.exclusive:
         return Use.EXCLUSIVE
@@ -90,21 +90,21 @@ def _use(case: Case) -> Use:
 
 
 class Deadly:
-    """Exchanges whose cases keep ending their shared process.
+    """Exchanges that repeatedly lose their shared process.
 
-    Each such death costs the company of other cases a new process, so the rest of these exchanges runs with the risky cases.
+    Each loss costs the following cases a new process, so the other cases of these exchanges run with the risky ones.
     """
 
     def __init__(self) -> None:
         self._deaths: Counter[tuple[str, ...]] = Counter()
 
     def note(self, result: Result, isolation: Isolation) -> None:
-        """Count the death of a case in a shared process. A death in another process ends no company."""
+        """Count the loss of a shared process. A loss in another kind of process costs no other case."""
         if result.outcome in BAD and isolation is Isolation.SHARED:
             self._deaths[_exchange(result.case)] += 1
 
     def moved(self, job: Job) -> Job:
-        """Return the job, with the risky cases if its exchange has ended too many processes."""
+        """Return the job. If its exchange has lost too many processes, the job is moved to the risky ones."""
         is_moved = job.isolation is Isolation.SHARED and self._deaths[_exchange(job.case)] >= _MOST_DEATHS
         return replace(job, isolation=Isolation.RISKY) if is_moved else job
 
@@ -114,28 +114,27 @@ def _exchange(case: Case) -> tuple[str, ...]:
 
 
 class Kind(Enum):
-    """Jobs by what they need besides the time of their process."""
+    """Kind of a job, by the resources that it needs besides its process."""
 
     ORDINARY = "ordinary"
     LONG = "long"
     """They mostly wait, or make thousands of exchanges."""
     RISKY = "risky"
-    """They may end their process, and the next one needs a start."""
+    """They may lose their process, and the next one needs a start."""
     STARTING = "starting"
-    """They start processes."""
+    """They need a new process, for a case or for a company."""
 
 
 _SHARES = {Kind.STARTING: 2, Kind.LONG: 4, Kind.RISKY: 4}
-"""One of so many processes runs jobs of this kind, while there are others. Each start costs the driver and the processors seconds."""
+"""Of this many processes, one runs jobs of the kind while other jobs exist. Each start takes the driver and the processors seconds."""
 
 
 class Schedule:
-    """The jobs of a stage that are left, in batches. ``processes`` is the number of processes that run jobs at the same time.
+    """Queue of the jobs of a stage, in batches. ``processes`` is the number of processes that run jobs at the same time.
 
-    Jobs of one company are a batch; each other job is a batch of its own. ``moved`` may change a job at the moment at which it is given away.
-    Of ``exclusive`` jobs only those for fresh interpreters run side by side: they import libraries until it is their turn on the GPU.
-    ``fillers`` are for processes that would only wait for the end of the stage, those of the quick tier first. Those that are left then belong
-    to a later stage.
+    Jobs of one company form a batch; each other job is a batch by itself. ``moved`` may change a job when it is handed out. With ``exclusive``,
+    only jobs in fresh interpreters run in parallel: they import libraries until their turn on the GPU. ``fillers`` are for processes that would
+    only wait for the end of the stage. Those of the quick tier come first. Fillers that are not handed out belong to a later stage.
     """
 
     def __init__(
@@ -146,9 +145,9 @@ class Schedule:
         self.is_exclusive = exclusive
         batches = _batches(sorted(_mixed(fillers, seed), key=lambda job: job.case.tier is Tier.FULL))
         self._fillers = deque(batch for batch in batches if not (exclusive and batch[0].starts_processes))
-        """Beside exclusive jobs none that starts processes: an import may use the GPU."""
+        """Batches of fillers. Those that start processes do not run beside exclusive jobs, because an import may use the GPU."""
         self.most_filling = max(1, processes // 2) if exclusive else processes
-        """Number of processes that may run fillers at a time: exclusive jobs need processors, too."""
+        """Maximum number of processes that run fillers at a time. Exclusive jobs need processors, too."""
         mixed = _mixed(jobs, seed)
         self._queues: dict[Kind, deque[list[Job]]] = {kind: deque() for kind in Kind}
         for batch in _batches(mixed):
@@ -157,20 +156,20 @@ class Schedule:
 
     @property
     def is_empty(self) -> bool:
-        """Whether all jobs have been given away."""
+        """Whether all jobs are handed out."""
         return not any(self._queues.values())
 
     def all(self) -> list[Job]:
-        """Give away all jobs that are left."""
+        """Hand out all jobs that are left."""
         given = [self._moved(job) for queue in self._queues.values() for batch in queue for job in batch]
         for queue in self._queues.values():
             queue.clear()
         return given
 
     def next(self, running: Mapping[Kind, int], *, alone: bool = False) -> tuple[Kind, Sequence[Job]]:
-        """Give away a batch for one process, empty if there is none. ``running`` counts the running jobs.
+        """Hand out a batch for one process; empty if there is none. ``running`` counts the running jobs by kind.
 
-        ``alone`` is for the one process that runs exclusive jobs one after the other.
+        ``alone`` is for the one process that runs exclusive jobs one at a time.
         """
         if alone:
             order = [Kind.LONG, Kind.ORDINARY, Kind.RISKY, Kind.STARTING]
@@ -183,22 +182,22 @@ class Schedule:
                 batch = [self._moved(job) for job in self._queues[kind].popleft()]
                 if kind is not Kind.ORDINARY or batch[0].isolation is not Isolation.RISKY:
                     return kind, batch
-                self._queues[Kind.RISKY].append(batch)  # it is among them since an earlier case has ended its process
+                self._queues[Kind.RISKY].append(batch)  # its exchange lost a process since the jobs were queued
         return Kind.ORDINARY, ()
 
     def filler(self) -> Sequence[Job]:
-        """Give away a batch for a process that has nothing else to do, empty if there is none."""
+        """Hand out a batch for an idle process; empty if there is none."""
         return [self._moved(job) for job in self._fillers.popleft()] if self._fillers else ()
 
 
 def _mixed(jobs: Iterable[Job], seed: str) -> list[Job]:
-    """Mix the jobs. Long ones come first, so that none of them is left for the end."""
+    """Shuffle the jobs. Long ones come first, so that none of them starts at the end."""
     known = catalogue()
     return sorted(jobs, key=lambda job: (not known[job.case.invariant].long, place(seed, job.case.id)))
 
 
 def _batches(jobs: Iterable[Job]) -> list[list[Job]]:
-    """Return the jobs of each company together, at the place of the first, and each other job by itself."""
+    """Return the batches: the jobs of each company together, at the place of its first job, and each other job by itself."""
     found: list[list[Job]] = []
     companies: dict[str, list[Job]] = {}
     for job in jobs:
@@ -212,7 +211,7 @@ def _batches(jobs: Iterable[Job]) -> list[list[Job]]:
 
 
 def _kind(job: Job, *, exclusive: bool) -> Kind:
-    """Return the kind of a job. A child that is forked needs its turn on the GPU at once, so only fresh interpreters gain from other exclusive jobs."""
+    """Return the kind of a job. Among exclusive jobs only fresh interpreters gain from parallel starts: a forked child needs the GPU at once."""
     if job.isolation is Isolation.FRESH if exclusive else job.starts_processes:
         return Kind.STARTING
     if catalogue()[job.case.invariant].long:
@@ -221,5 +220,5 @@ def _kind(job: Job, *, exclusive: bool) -> Kind:
 
 
 def place(seed: str, id: str) -> bytes:
-    """Return a key that mixes cases: it follows from the seed and the id alone."""
+    """Return a sort key that shuffles cases. It depends only on the seed and the id."""
     return hashlib.sha256((seed + id).encode(errors="surrogateescape")).digest()

@@ -1,6 +1,6 @@
-"""The native stacks of a process that does not come back: by a debugger if there is one, else the few words that the kernel has of each thread.
+"""Native stacks of a process that hangs: from gdb if it is installed, otherwise the kernel's facts about each thread.
 
-A process that dies prints its own native stack (``crash_trace.py``).
+A crashing process prints its own native stack (``crash_trace.py``).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import Path
 from .crash_trace import base_names
 
 SECONDS = 15.0
-"""What a debugger may take."""
+"""Timeout of gdb, in seconds."""
 MOST = 6000
-"""Characters that are kept: the end, where gdb tells the first thread."""
+"""Maximum number of characters: the end of the text, where gdb prints the first thread."""
 
 
 def native(process: int) -> str:
-    """The native stacks of all threads of a living process by gdb; without it, or where it may not look, what the kernel tells."""
+    """Return the native stacks of all threads of a running process. Without gdb, or without its permission, return the kernel's facts."""
     return (_by_debugger(process) or _by_kernel(process))[-MOST:]
 
 
 def _by_debugger(process: int) -> str:
-    """A line for each thread and for each frame, innermost first, with files named without their folders."""
+    """Return gdb's lines of threads and frames, innermost first, with file names instead of paths."""
     debugger = shutil.which("gdb")
     if debugger is None:
         return ""
@@ -40,7 +40,7 @@ def _by_debugger(process: int) -> str:
 
 
 def _by_kernel(process: int) -> str:
-    """A line for each thread: its name, its state, and the kernel's function that it waits in, as far as this user may know."""
+    """Return a line for each thread: its name, its state, and the kernel function in which it waits, if this user may read it."""
     return "\n".join(map(_thread, sorted(Path("/proc", str(process), "task").glob("*"))))
 
 

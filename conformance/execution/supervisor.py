@@ -1,7 +1,7 @@
-"""Run a plan here: hand its cases to processes, watch over these, and keep the ledger.
+"""Supervisor of a run: it hands the cases of a plan to processes, monitors these processes, and keeps the ledger.
 
-This process loads no framework and touches no CUDA. It alone writes the journal, so nothing that happens to another process can
-spoil it, and a full disk is met in one place.
+The supervisor loads no library and uses no CUDA. It alone writes the journal, so no other process can damage it, and only one process has to
+handle a full disk.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from .workbench import WITH_STATES
 Preview = Callable[[Sequence[Result]], None]
 
 DEFAULT_LIMIT = 6 * 3600.0
-"""Seconds a run may take."""
+"""Default time limit of a run, in seconds."""
 _POLL_SECONDS = 0.1
 _SILENCE = 300.0
-"""Seconds without a word from anybody while no case runs: importing and collecting take a fraction of it."""
+"""Seconds without a message while no case runs, after which the pass is given up. Imports and collection take a fraction of it."""
 _FUTILE = 2
-"""Passes without a single result before the rest is given up."""
+"""Consecutive passes without a result before the run gives up the remaining cases."""
 _MOST_ENDED = 20
-"""Consecutive passes without a result, ended by outside signals, before the run gives up."""
+"""Consecutive passes without a result that signals from outside ended, before the run gives up the remaining cases."""
 _LOG_BYTES = 64_000
 _LINE = 300
 """Number of characters of a last output line that a message quotes."""
@@ -68,8 +68,7 @@ _LINE = 300
 class Settings:
     """Settings of a run: number of processes that run cases, seed of the case order, and time limit in seconds.
 
-    With ``by_pytest`` pytest hands out the cases.
-    ``why_fewer`` says why there are fewer processes than requested.
+    With ``by_pytest``, pytest hands out the cases. ``why_fewer`` is the reason why there are fewer processes than requested.
     """
 
     processes: int
@@ -81,9 +80,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over. ``stopped`` says why it is not complete, if it was stopped; ``signal`` by which signal.
+    """A finished run. ``stopped`` is the reason if it was stopped, and ``signal`` the signal that stopped it.
 
-    ``unsettled`` counts the failures of a run that is not complete of which it would still have found out whom they accuse.
+    ``unsettled`` is the number of failures for which a stopped run did not determine the accused side any more.
     """
 
     results: tuple[Result, ...]
@@ -94,14 +93,14 @@ class Run:
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """Ids of cases that were planned and have no outcome."""
+        """Ids of planned cases without a result."""
         return tuple(r.case.id for r in self.results if r.outcome is Outcome.LOST)
 
     @property
     def unexplained(self) -> tuple[str, ...]:
-        """Ids of cases that crashed after other cases, survived alone, and could not be traced to one of those.
+        """Ids of cases that crashed after other cases and survived alone, and that no trace could explain.
 
-        A hang is not counted: a fork of a process with threads may hang by chance.
+        A hang does not count: a fork of a process with threads may hang by chance.
         """
         victims = (result for result in canaries.without(self.results) if tracing.is_victim(result))
         return tuple(victim.case.id for victim in victims if victim.attempts[0].outcome is not Outcome.HANG)
@@ -117,10 +116,10 @@ def run(
     preview: Preview = lambda results: None,
     early: early_server.Started | None = None,
 ) -> Run:
-    """Run what of the plan in ``out`` is not ``known``; the folder has been prepared, or left by an interrupted run.
+    """Run the cases without a ``known`` result. The folder ``out`` has the plan; it was prepared, or is left from an interrupted run.
 
-    ``deadly`` are cases known to kill their process. ``preview`` gets the results of the quick tier, if the full one follows. ``early`` is a server that
-    has started before. Raises :class:`NoRoom` where results cannot be written.
+    ``deadly`` are cases known to crash their process. ``preview`` receives the results of the quick tier, if the full tier follows. ``early`` is
+    a server that was started before. Raises :class:`NoRoom` if results cannot be written.
     """
     started = time.monotonic()
     ledger = Ledger(cases, known or {}, out / journal.FILE)
@@ -142,7 +141,7 @@ def run(
 
 @dataclass
 class Open:
-    """A case that has begun: since when, by the monotonic clock, the process that answers for it, and the kind of process that runs it."""
+    """A running case: its start on the monotonic clock, the monitor that answers for it, and the kind of its process."""
 
     case: Case
     since: float
@@ -152,11 +151,11 @@ class Open:
 
 @dataclass
 class Pass:
-    """An attempt to run the cases that are left in a stage, and its end."""
+    """One attempt to run the remaining cases of a stage."""
 
     results: int = 0
     was_ended: bool = False
-    """Whether a signal from another process ended the pass."""
+    """Whether a signal of another process ended the pass."""
     open: dict[str, Open] = field(default_factory=dict)
     heard: float = field(default_factory=time.monotonic)
 
@@ -179,35 +178,35 @@ class Supervisor:
         self._preview: Preview | None = preview
         self._early = early
         self._silenced: Counter[str] = Counter()
-        """How often the monitor of a case had to be killed."""
+        """Number of times that the monitor of a case was killed."""
         self._companies: dict[int, list[str]] = defaultdict(list)
-        """The cases that each process has run, by its id."""
+        """Cases that each process has run, by process id."""
         self._before: dict[str, tuple[int, int]] = {}
-        """Of each case that failed its process, and how many cases that had run before."""
+        """For each failed case, its process and the number of cases that had run there before."""
         self._pass = Pass()
         self._has_begun = False
-        """Whether any case has begun."""
+        """Whether any case has started."""
         self._preloads = True
-        """Whether the server imports libraries before it forks. This saves time, but a library may end the server."""
+        """Whether the server imports libraries before it forks. This saves time, but a library may crash the server."""
         self._pool: Pool | None = None
         self._words = Tail(_LOG_BYTES)
         """The output of the run's own processes."""
         self._newest_trouble = ""
         self._killers = Deadly()
         self._seconds: dict[str, str] = {}
-        """Of each failure that is repeated in a second process now, the name of that process."""
+        """For each failure under repeat, the name of its second process."""
         self._traced: set[str] = set()
-        """Victims whose trace has ended."""
+        """Victims with a finished trace."""
         self._culprits: list[Case] = []
         self.stopped = ""
         self._neutral = private / "neutral"
-        """Working folder of the processes that load libraries, which is empty."""
+        """Empty working folder of the processes that load libraries."""
         self._neutral.mkdir(mode=0o700)
 
     # -- the run
 
     def work(self, end: float) -> None:
-        """All stages, for the planned cases and then for trials, each until its cases have a result or nothing helps any more."""
+        """Run all stages, first for the planned cases and then for trials. Stop when every case has a result, or no pass makes progress."""
         self._ledger.note(
             Event.BEGIN,
             plan=run_folder.digest(self._out),
@@ -231,9 +230,9 @@ class Supervisor:
         self._repeat(end)
 
     def _repeat(self, end: float) -> None:
-        """Of the failures that were seen in company one of each kind has to show in a second process.
+        """Repeat one failure of each kind in a second process, if it occurred in a shared process.
 
-        Where it does not, each other of its kind has to show alone.
+        If it does not repeat, every other failure of its kind is repeated alone.
         """
         for some in (repeats.smallest, repeats.all_of):
             kinds = [] if self.stopped else repeats.unproven(self._ledger.known.values(), self._deadly)
@@ -250,7 +249,7 @@ class Supervisor:
                 self._give_up_repeats()
 
     def _give_up_repeats(self) -> None:
-        """A failure that could not be tried alone accuses nobody."""
+        """Make each failure without a second try inconclusive."""
         for first in list(self._ledger.again.values()):
             self._conclude(lost(first.case, self.why_not), 0)
 
@@ -261,17 +260,17 @@ class Supervisor:
             self._work_off(stage, end)
 
     def _show_preview(self) -> None:
-        """Show the results of the quick tier, once: a person need not wait for the rest."""
+        """Show the results of the quick tier, once, before the rest runs."""
         if self._preview is not None and self._pass.results and not self.stopped and self._ledger.left():
             self._preview(self._ledger.so_far())
             self._preview = None
 
     def _trace(self, end: float) -> None:
-        """Find the cases that have ended the processes of others: after all the rest, because a trace starts many processes."""
+        """Trace losses to earlier cases. This runs after all other cases, because a trace starts many processes."""
         for exclusive in (False, True):
             victims = [result for result in self._ledger.known.values() if self._is_victim(result, exclusive)]
             if victims and not self.stopped:
-                if self._settings.by_pytest:  # traces are no tests
+                if self._settings.by_pytest:  # pytest cannot run a trace, which is no test
                     self._close_pool()
                 with self._among_runs([victim.case for victim in victims], exclusive, end) as granted:
                     if granted:
@@ -288,13 +287,13 @@ class Supervisor:
         return Job(victim.case, Isolation.CHILD, self._before_of(victim))
 
     def _before_of(self, victim: Result) -> tuple[Case, ...]:
-        """The cases that its process had run before. A resumed run may have another plan."""
+        """Return the cases that its process had run before. A resumed run may have another plan."""
         return tuple(self._ledger.case(id) for id in victim.attempts[0].after if self._ledger.has(id))
 
     @property
     def why_not(self) -> str:
-        """Why a case has no outcome."""
-        return self.stopped or self._newest_trouble or "nothing was reported"
+        """Reason for cases without a result."""
+        return self.stopped or self._newest_trouble or "no process reported a result"
 
     def _work_off(self, stage: Stage, end: float) -> None:
         futile = ended = 0
@@ -314,7 +313,7 @@ class Supervisor:
         return bool(self.stopped) or futile >= _FUTILE or ended >= _MOST_ENDED
 
     def _among_runs(self, cases: list[Case], exclusive: bool, end: float) -> AbstractContextManager[bool]:
-        """Other runs on this machine are waited for where one of them has to be alone on the GPUs."""
+        """Share the machine's GPUs with other runs. An exclusive stage waits until it has them alone."""
 
         def waits() -> bool:
             self._progress(self._ledger.status("waiting for another run on this machine's GPUs"))
@@ -325,7 +324,7 @@ class Supervisor:
         return nullcontext(True)
 
     def close(self) -> None:
-        """End all processes. What the run's own processes wrote is worth a file, but not the results."""
+        """End all processes. After a problem, write the output of the run's own processes to a file. Never put it into a result."""
         self._close_pool()
         if self._newest_trouble:
             try:
@@ -345,7 +344,7 @@ class Supervisor:
             self.stopped = f"the processes of the run cannot be started: {why(error)}"
 
     def _drive(self, jobs: list[Job], exclusive: bool, end: float, fillers: Sequence[Job]) -> None:
-        """Run these jobs until they are done, or until the processes cannot go on."""
+        """Run these jobs until they are done, or until the pool fails."""
         most = min(self._settings.processes, len(jobs) + len(fillers))
         self._pool = pool = self._pool or self._started(jobs)
         seed = self._settings.seed
@@ -360,7 +359,7 @@ class Supervisor:
         self._progress(self._ledger.status())
 
     def _ready(self, job: Job) -> Job:
-        """A job as it is handed out: with all that is known by now."""
+        """Return a job at the moment at which it is handed out, with the newest facts."""
         return replace(job, suspects=tuple(self._culprits)) if job.before else self._killers.moved(job)
 
     def _started(self, jobs: list[Job]) -> Pool:
@@ -375,7 +374,7 @@ class Supervisor:
         return MonitorPool(self._server(names, preloaded), self._receive, self._words)
 
     def _server(self, names: Iterable[str], preloaded: tuple[str, ...]) -> early_server.Started:
-        """The server that has started before the run, if it serves these libraries; else a new one."""
+        """Return the server that was started before the run, if it imported these libraries; otherwise a new one."""
         early, self._early = self._early, None
         if early is not None:
             if self._preloads and early.serves(names):
@@ -398,7 +397,7 @@ class Supervisor:
         return Job(case, isolation_of(case, invariant, alone), company=company)
 
     def _over(self, end: float) -> bool:
-        """Whether the whole run has to end now, and why."""
+        """Return whether the run has to stop now, and record the reason."""
         if self._ledger.full is not None:
             self.stopped = f"no room for results: {why(self._ledger.full)}"
         elif self._stops.number is not None:
@@ -408,13 +407,13 @@ class Supervisor:
         return bool(self.stopped)
 
     def _is_hopeless(self, pool: Pool) -> bool:
-        """Whether this pass has to end now, and why."""
+        """Return whether this pass has to stop now, and record the reason."""
         trouble = pool.trouble()
         if trouble is not None:
             self._preloads = self._preloads and pool.has_begun
             trouble += self._last_words()
         elif not self._pass.open and pool.has_begun and time.monotonic() - self._pass.heard > _SILENCE:
-            trouble = f"no process has answered for {_SILENCE:g} s"
+            trouble = f"no process has sent a message for {_SILENCE:g} s"
         if trouble is not None:
             self._trouble(trouble)
         return trouble is not None
@@ -425,7 +424,7 @@ class Supervisor:
         return f", and the last line of output was {lines[-1][:_LINE]!r}" if lines else ""
 
     def _end_the_silent(self, pool: Pool) -> None:
-        """The second of three deadlines: a monitor keeps that of a case, but who keeps the monitor's?"""
+        """Kill each monitor that exceeds its own timeout. This is the second of three: case, monitor, run."""
         for name, begun in list(self._pass.open.items()):
             if time.monotonic() - begun.since < patience(self._catalogue[begun.case.invariant]):
                 continue
@@ -434,18 +433,18 @@ class Supervisor:
             self._give_up(begun)
 
     def _give_up(self, begun: Open) -> None:
-        """Run the case again, alone, the first time. The second time it is inconclusive: the suite's own process is stuck."""
+        """Repeat the case alone after the first loss of its monitor. After the second it is inconclusive: a process of the suite is stuck."""
         self._silenced[begun.case.id] += 1
-        told = f"the process that runs it did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
+        told = f"its monitor did not answer within {patience(self._catalogue[begun.case.invariant]):g} s"
         self._ledger.note(Event.TROUBLE, what=f"{begun.case.id}: {told}")
         self._deadly |= {begun.case.id}
         if self._silenced[begun.case.id] > 1:
             level = self._catalogue[begun.case.invariant].level
-            reason = f"{told}, and had to be killed, twice: a process of the run itself was stopped"
+            reason = f"{told}, and was killed, twice: a process of the run itself was stopped"
             self._conclude(Result(begun.case, Outcome.INCONCLUSIVE, level, reason=reason), begun.pid)
 
     def _conclude(self, result: Result, process: int) -> None:
-        """A result that no process has reported."""
+        """Record a result that the supervisor itself determines."""
         result = self._put_together(result)
         self._ledger.note(Event.END, result=result.to_json(), process=process)
         self._take(result)
@@ -453,7 +452,7 @@ class Supervisor:
     # -- what is heard
 
     def _receive(self, record: dict[str, Any]) -> None:
-        """A message of a process: into the journal first."""
+        """Process a message. It goes to the journal first."""
         self._pass.heard = time.monotonic()
         if "traced" in record:
             self._pass.open.pop(record["worker"], None)
@@ -476,7 +475,7 @@ class Supervisor:
             self._take(result)
 
     def _take_trace(self, victim: Result, traced: tracing.Traced) -> None:
-        """The end of a trace: the results that it changes."""
+        """Record the results that a trace changes."""
         self._traced.add(victim.case.id)
         self._pass.results += 1
         if traced.culprit is not None:
@@ -486,7 +485,7 @@ class Supervisor:
             self._take(result)
 
     def _ended(self, record: dict[str, Any]) -> Result:
-        """The result that a monitor reports; put together with the one that was seen in company, if there is one."""
+        """Return the result that a monitor reports, combined with the first try if this is a repeat."""
         result, company = Result.from_json(record["result"]), self._companies[record["process"]]
         if result.outcome is Outcome.FAIL:
             self._before.setdefault(result.case.id, (record["process"], len(company)))
@@ -511,7 +510,7 @@ class Supervisor:
 
 
 def patience(invariant: Invariant) -> float:
-    """Return the timeout of a monitor for one case, in seconds: all tries, their ends and the check of the GPU."""
+    """Return the timeout of a monitor for one case, in seconds: all tries, their ends, and the check of the GPU."""
     probing = monitor.PROBES * (monitor.PROBE_SECONDS + monitor.PAUSE_SECONDS)
     one = monitor.PATIENCE * deadline.MOST * limit_of(invariant) + deadline.IMPORT_SECONDS
     return monitor.MOST_TRIES * (one + REAP_SECONDS + probing) + forkserver.START_SECONDS

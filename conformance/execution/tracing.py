@@ -1,14 +1,19 @@
-"""Find the case that ends a later one: run suspect and victim a second time, alone together in a process.
+"""Trace of a crash to an earlier case: run suspect and victim again, alone together in a process.
 
-A process dies in a case which survives alone. One of the cases before it has left something behind, and the record of the process has them all.
-The newest of them run again with the victim: one, two, four, until it dies again. Then halves are left out, down to one suspect.
+The victim crashes its process after other cases, and survives alone. So an earlier case left some damage behind. The record of the process has
+all earlier cases. The trace runs the newest of them with the victim: one, two, four, until the crash repeats. Then it drops halves of them,
+down to one suspect.
 
-In these processes the victim runs several times, because damage may show only some exchanges later. So a suspect needs no third case between it and the victim.
+In these processes the victim runs several times, because damage may show only some exchanges later. So no other case is necessary between
+suspect and victim.
 
-The suspect is the culprit only if the process dies in the victim twice, and three controls survive. These are the victim alone; the victim after
-itself, because a case may die whenever it was not the first; and the victim after the suspect's case with the reference in the place of all
-libraries, because any exchange of that kind might do. A victim that dies after itself, and not after references, is the culprit. Otherwise
-nobody is named, and the victim stays undecided.
+The suspect is the culprit only if the process crashes in the victim twice, and three controls survive:
+
+* the victim alone;
+* the victim after itself, because a case may crash in any process in which it is not the first;
+* the victim after the suspect's case with the reference in place of all libraries, because any exchange of that kind may cause the crash.
+
+A victim that crashes after itself, and not after references, is the culprit. Otherwise no case is named, and the victim stays inconclusive.
 """
 
 from __future__ import annotations
@@ -29,16 +34,16 @@ from .deaths import died
 from .results import BAD, TRUSTED, Accused, Result
 
 NOTE = "traced to"
-"""Name of the note beside a victim that says which case has ended its process."""
+"""Name of the note in a victim's result that names the culprit."""
 _RUNS = 4
-"""How often the victim runs after its suspects."""
+"""Number of runs of the victim after its suspects."""
 SECONDS = 300.0
-"""How long the trace of one victim may take."""
+"""Time limit of the trace of one victim."""
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A process that was lost in the case number ``place`` of those that it ran. ``step`` is the newest one of the case before."""
+    """Loss of a process in the case with the index ``place``. ``step`` is the newest step of the case before."""
 
     place: int
     result: Result
@@ -47,23 +52,23 @@ class Lost:
 
 @dataclass(frozen=True)
 class Traced:
-    """The end of a trace: the new result of the culprit, if one can be named, and the result of the victim alone."""
+    """End of a trace: the new result of the culprit, or ``None``, and the result of the victim alone."""
 
     culprit: Result | None
     alone: Result | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return the JSON object of a monitor's answer."""
         return {name: None if each is None else each.to_json() for name, each in vars(self).items()}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Traced:
-        """Return the reverse of :meth:`to_json`."""
+        """Create the object from the result of :meth:`to_json`."""
         return cls(*(None if data[name] is None else Result.from_json(data[name]) for name in ("culprit", "alone")))
 
 
 def is_victim(result: Result) -> bool:
-    """Return whether a case has ended its process after other cases, and survived alone, and no trace has said why."""
+    """Return whether a case lost its process after other cases and survived alone, and no trace has explained it."""
     if result.outcome is not Outcome.INCONCLUSIVE or len(result.attempts) < 2:
         return False
     first, last = result.attempts[0], result.attempts[-1]
@@ -71,7 +76,7 @@ def is_victim(result: Result) -> bool:
 
 
 def settled(victim: Result, traced: Traced) -> tuple[Result, ...]:
-    """Return the results that a trace changes: of the culprit, and of the victim, which is what it is alone."""
+    """Return the results that a trace changes: that of the culprit, and that of the victim, which counts as when it runs alone."""
     culprit, alone = traced.culprit, traced.alone
     if culprit is None:
         return ()
@@ -84,12 +89,12 @@ def settled(victim: Result, traced: Traced) -> tuple[Result, ...]:
 
 
 Together = Callable[[Sequence[Case]], "Lost | None"]
-"""Runs cases in one new process, in this order; ``None`` if it is not lost."""
+"""Run cases in one new process, in this order. Return its loss, or ``None``."""
 _Kind = tuple[str, tuple[str, ...], str, object]
 
 
 class Tracer:
-    """Traces victims, one after the other. ``together`` runs cases; culprits that are known are tried first."""
+    """Traces victims one by one. ``together`` runs cases. Known culprits are tried first."""
 
     def __init__(self, together: Together) -> None:
         self._together = together
@@ -97,9 +102,9 @@ class Tracer:
         self._end = 0.0
 
     def culprit(self, victim: Case, before: Sequence[Case], suspects: Sequence[Case] = ()) -> Result | None:
-        """The result of the case among ``before`` that ends the process in ``victim``; ``None`` if none can be named.
+        """Return the new result of the culprit among ``before``; ``None`` if none can be named.
 
-        The victim has survived alone before. Cases of the kind of a culprit or of the ``suspects`` are tried first.
+        The victim survived alone before. Cases of the kind of a known culprit or of the ``suspects`` are tried first.
         """
         self._end = time.monotonic() + SECONDS
         kinds = {*self._culprits, *map(_kind, suspects)}
@@ -112,11 +117,11 @@ class Tracer:
         return None if pair is None else self._proven(*pair)
 
     def _tried(self, cases: Sequence[Case]) -> Lost | None:
-        """As ``together``; nothing is lost any more once the time is up."""
+        """Call ``together``; return ``None`` after the time limit."""
         return self._together(cases) if time.monotonic() < self._end else None
 
     def _reproduced(self, victim: Case, before: Sequence[Case]) -> tuple[tuple[Case, ...], Case]:
-        """The newest cases, as few as a doubling finds, after which the victim or one of themselves ends the process; none if it does not."""
+        """Return the newest cases after which a process is lost, by doubling their number, and the case that loses it; no cases if none does."""
         many = 1
         while True:
             cases = (*before[-many:], victim)
@@ -128,7 +133,7 @@ class Tracer:
             many *= 2
 
     def _reduced(self, suspects: tuple[Case, ...], victim: Case) -> tuple[Case, Case] | None:
-        """One suspect and its victim; ``None`` if it takes several cases to end the process, or none does."""
+        """Return one suspect and its victim; ``None`` if the loss needs several cases, or does not repeat."""
         while len(suspects) > 1:
             half = len(suspects) // 2
             for part in (suspects[half:], suspects[:half]):
@@ -142,14 +147,16 @@ class Tracer:
         return (suspects[0], victim) if suspects else None
 
     def _proven(self, suspect: Case, victim: Case) -> Result | None:
-        """The result of a suspect, if it is the culprit; of the victim, if it ends the process whenever it runs a second time."""
+        """Return the result of the suspect if it is the culprit, or of the victim if its own second run loses the process."""
         lost = self._after(suspect, victim)
         if lost is None or self._tried((victim,)) is not None:
             return None
         if suspect.id != victim.id and self._after(victim, victim) is not None:
             return self._proven(victim, victim)
         ours = _between_references(suspect)
-        runs = 1 if suspect.id == victim.id else _RUNS  # a victim that dies after itself would do so behind any case
+        runs = (
+            1 if suspect.id == victim.id else _RUNS
+        )  # a victim that crashes after itself would crash in its second run anyway
         if ours.id == suspect.id or self._after(ours, victim, runs) is not None or self._after(suspect, victim) is None:
             return None
         kind = _kind(suspect)
@@ -158,19 +165,19 @@ class Tracer:
         return _judged(suspect, victim, lost, self._culprits[kind])
 
     def _after(self, suspect: Case, victim: Case, runs: int = _RUNS) -> Lost | None:
-        """How the process is lost in the victim, after the suspect."""
+        """Return the loss of the process in the victim, after the suspect; ``None`` if it survives."""
         lost = self._tried((suspect, *[victim] * runs))
         return lost if lost is not None and lost.place else None
 
     def _accused(self, suspect: Case, victim: Case) -> Accused:
-        """The libraries of the suspect after whose exchange with the reference the victim ends the process as well."""
+        """Return the libraries of the suspect that, in an exchange with the reference, also make the victim lose its process."""
         real = real_sides(suspect)
         if len(real) == 1:
             ((side, name),) = real.items()
             return Accused(side, (name,), "the other side is the reference")
         guilty = {side: real[side] for side, trial in trials(suspect).items() if self._after(trial, victim) is not None}
         why = "; ".join(
-            f"{name} with the reference: {'the same' if side in guilty else 'nothing is lost'}"
+            f"{name} with the reference: {'the process is lost too' if side in guilty else 'the process survives'}"
             for side, name in real.items()
         )
         names = tuple(dict.fromkeys(guilty.values()))
@@ -184,13 +191,13 @@ def _kind(case: Case) -> _Kind:
 
 
 def _between_references(case: Case) -> Case:
-    """The same case with the reference on every side."""
+    """Return the same case with the reference on every side."""
     parameters = tuple((key, REFERENCE if key == VIA else value) for key, value in case.parameters)
     return replace(case, producer=REFERENCE, consumer=REFERENCE, parameters=parameters)
 
 
 def _judged(suspect: Case, victim: Case, lost: Lost, accused: Accused) -> Result:
-    """The result of the culprit: what it has left behind ends its process later."""
+    """Return the result of the culprit: the damage that it leaves behind loses its process later."""
     step = Step(Doing.LATER, ROLES.get(accused.side), lost.step.given, lost.step.illegal)
     if suspect.id == victim.id:
         reason = (

@@ -1,4 +1,4 @@
-"""Installed libraries that a run did not test, derived from the environment and the plan alone. Pure."""
+"""Installed libraries that a run did not test, derived only from the environment and the plan."""
 
 from __future__ import annotations
 

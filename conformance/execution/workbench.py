@@ -1,4 +1,4 @@
-"""The adapters of one process, loaded when first asked for, and the running of one case with them."""
+"""Adapters of one process, loaded on first use, and the run of a case with them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from .results import SEEN, Accused, Result
 
 
 class Workbench:
-    """Loads each library once. ``substitutes`` take the place of adapters, which is how faults get in."""
+    """Loads each library once. ``substitutes`` replace adapters; the self-test injects its faults in this way."""
 
     def __init__(self, substitutes: dict[str, Adapter] | None = None) -> None:
         self._loaded: dict[str, Adapter] = dict(substitutes or {})
 
     def get(self, name: str) -> Adapter:
-        """The loaded adapter; the library's own exception if it cannot be loaded."""
+        """Return the loaded adapter. Raises the library's own exception if it cannot be loaded."""
         if name not in self._loaded:
             adapter = registry.create(name)
             with deadline.not_counted(), time_spent.on(time_spent.Purpose.IMPORT):
@@ -38,7 +38,7 @@ class Workbench:
         return self._loaded[name]
 
     def run(self, case: Case, invariant: Invariant, steps: Steps | None = None) -> Result:
-        """Run one case here and now. Whatever it raises becomes its outcome; ``steps`` is where it tells what it is doing."""
+        """Run one case in this process. Any exception becomes its outcome. ``steps`` records the current step."""
         started = time.perf_counter()
         result = self._outcome(case, invariant, steps or Steps())
         return result.lasting(time.perf_counter() - started)
@@ -57,7 +57,7 @@ class Workbench:
         return outside(exchange, invariant, result).beside(exchange.notes)
 
     def _looked_at(self, exchange: Exchange, result: Result, invariant: Invariant, steps: Steps) -> Result:
-        """The result, if the context is sound after it: a lost one is this case's doing, not that of the next one."""
+        """Return the result if the CUDA context is usable after the case. A corrupted context is blamed on this case, not on the next one."""
         try:
             exchange.check_context()
         except Poisoned as poisoned:
@@ -65,7 +65,7 @@ class Workbench:
             told = f"{poisoned}, seen {after(result.case, step)}; the check had ended as {ended}"
             return died(result.case, invariant, step, Outcome.POISONED, told)
         except Exception as error:
-            told = f"whether the CUDA context is sound cannot be told: {brief(error)}"
+            told = f"the state of the CUDA context is unknown: {brief(error)}"
             return Result(result.case, Outcome.INCONCLUSIVE, invariant.level, reason=told)
         return result
 
@@ -98,14 +98,14 @@ class Workbench:
 
 
 _READING = {Protocol.DLPACK.value: "DLP-58", Protocol.CAI.value: "CAI-32"}
-"""The clause by which a consumer uses an array as it is described."""
+"""Clause that makes a consumer use an array as described, by protocol."""
 
 
 def outside(exchange: Exchange, invariant: Invariant, result: Result) -> Result:
-    """Return the result, or a failure if bytes beside a block of the reference have changed. An earlier failure stays, with a note.
+    """Return the result, or a failure if the guard bytes around a block of the reference changed. An earlier failure stays, with a note.
 
-    The reference writes nothing there, so its only partner is accused, on whichever side it stands. Where there are two, each is tried with
-    the reference (``accusing.py``); if the bytes do not change there, the accused is not known.
+    The reference never writes there, so its only partner is accused, on either side. If there are two partners, trials with the reference decide
+    (``accusations.py``). If the bytes do not change in the trials, the accused side stays unknown.
     """
     spills = GUARDS.spills()
     if not spills:
@@ -122,7 +122,7 @@ def outside(exchange: Exchange, invariant: Invariant, result: Result) -> Result:
 
 
 def failed(case: Case, invariant: Invariant, failure: Failure, exchange: Exchange) -> Result:
-    """The result of a failure. One that cites a clause which its invariant does not declare is a mistake of the suite's."""
+    """Return the result of a failure. A failure with a clause that its invariant does not declare is a mistake of the suite: inconclusive."""
     given = exchange.given if failure.given is None else failure.given
     if not exchange.is_illegal and not declares(invariant, failure.role, failure.clause):
         told = (
@@ -151,7 +151,7 @@ def _accused(failure: Failure) -> Accused | None:
 
 
 def _level(failure: Failure, exchange: Exchange) -> Level:
-    """Taking illegal input is no failure of robustness by itself: nothing went wrong that anybody could see."""
+    """Return the level of a failure. A consumer that only accepts illegal input shows no misbehaviour, so that is only observed."""
     if not exchange.is_illegal:
         return failure.level
     return Level.OBSERVED if failure.code is Code.ILLEGAL_ACCEPTED else Level.ROBUSTNESS
@@ -162,11 +162,11 @@ def _trace(error: BaseException) -> str:
 
 
 WITH_STATES = "+states"
-"""Behind a library's name: import the modules for its states, too."""
+"""Suffix of a library's name that requests the import of its modules for states, too."""
 
 
 def preload(names: tuple[str, ...]) -> list[str]:
-    """Import what these libraries say may be imported before a fork; returns what could not be."""
+    """Import the modules that these libraries declare safe before a fork. Return the failures."""
     failed = []
     for name in names:
         try:

@@ -1,6 +1,6 @@
-"""The pytest plugin: the invariants of ``conformance.suite`` as tests. Installed as an entry point of pytest.
+"""Pytest plugin that runs the invariants of ``conformance.suite`` as tests. It is installed as an entry point of pytest.
 
-pytest imports this module in every run of an environment in which the package is installed. So it imports nothing
+pytest imports this module in every run of an environment with the package. So the module imports nothing
 heavy, and does nothing unless the run names the suite.
 """
 
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True, optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Return how many workers ``-n auto`` starts over the suite: as many as ``check``, which counts memory as well."""
+    """Return the number of workers for ``-n auto``: as many as ``check`` uses, which also considers the memory."""
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") or not scope.concerns(config):
         return None
     from conformance.execution import machine
@@ -29,7 +29,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register everything else, if this run is about the suite."""
+    """Register the other plugins, if this run collects the suite."""
     if not scope.concerns(config):
         return
     from . import startup

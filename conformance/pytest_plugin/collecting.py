@@ -1,4 +1,4 @@
-"""Collection: one item for each case of the plan. Its id in the brackets of the node id is the case's own id."""
+"""Collection: one test item for each case of the plan. The brackets of its node id contain the id of the case."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _ARGUMENT = "exchange"
 _XDIST = "xdist"
 EXCLUSIVE, QUICK, ISOLATED, ISOLATION = "exclusive", "quick", "isolated", "isolation"
 _MARKERS = {
-    EXCLUSIVE: "the case has the GPU to itself",
+    EXCLUSIVE: "the case needs the GPU alone",
     QUICK: "the case belongs to the quick tier",
-    ISOLATED: "the case has a process of its own, or starts one",
-    f"{ISOLATION}(kind)": "the kind of process in which the case runs: "
+    ISOLATED: "the case runs in a separate process, or starts one",
+    f"{ISOLATION}(kind)": "kind of process in which the case runs: "
     + ", ".join(f"{kind.value!r}" for kind in Isolation),
 }
 
 
 def case_of(item: pytest.Item) -> Case | None:
-    """Return the case of an item; ``None`` for a test that is not of the suite."""
+    """Return the case of an item; ``None`` for a test outside the suite."""
     found = item.callspec.params.get(_ARGUMENT) if hasattr(item, "callspec") else None
     return found if isinstance(found, Case) else None
 
 
 class Collecting:
-    """Makes items of cases. ``isolations`` says in what kind of process each runs, by id.
+    """Creates the items of cases. ``isolations`` has the kind of process for each case.
 
-    ``workers`` is the number of workers of xdist, 0 without. ``seed`` mixes the cases in another order.
+    ``workers`` is the number of workers of xdist, 0 without xdist. ``seed`` shuffles the cases.
     """
 
     def __init__(self, isolations: Mapping[Case, Isolation], workers: int, *, seed: str = "") -> None:
@@ -52,12 +52,12 @@ class Collecting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(self, name: str, obj: object) -> list[pytest.Item] | None:
-        """Leave out an invariant without a case."""
+        """Collect no item for an invariant without a case."""
         invariant = getattr(obj, "__invariant__", None)
         return [] if invariant is not None and invariant not in self._cases else None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make one item for each planned case of an invariant."""
+        """Create one item for each planned case of an invariant."""
         name = getattr(metafunc.function, "__invariant__", None)
         if name is None:
             return
@@ -72,18 +72,18 @@ class Collecting:
         )
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Exclusive cases come last. With xdist the others are mixed; without, they stay in the order of the plan."""
+        """Put exclusive cases last. With xdist the others are shuffled; without it they keep the order of the plan."""
         others = [item for item in items if case_of(item) is None]
         ours = [item for item in items if case_of(item) is not None]
         ordered = self._mixed(ours) if self._workers else ours
         items[:] = [*others, *sorted(ordered, key=_is_exclusive)]
 
     def _mixed(self, items: Iterable[pytest.Item]) -> list[pytest.Item]:
-        """Mix the items, and split them into one part for each worker that begins with its share of what starts processes.
+        """Shuffle the items, and split them into one part for each worker. Each part begins with its share of the cases that start processes.
 
-        Slow cases are neighbours in the plan and would all fall to one worker. Mixed, no case can come to depend on the
-        one before it. The order follows from the ids and the seed, so it is the same in every worker, as xdist requires.
-        xdist gives out such parts first.
+        Slow cases are neighbours in the plan and would all fall to one worker. The shuffle also keeps cases independent of the
+        one before. The order follows only from the ids and the seed, so it is the same in every worker, as xdist requires.
+        xdist distributes such parts first.
         """
         mixed = sorted(items, key=lambda item: place(self._seed, _id(item)))
         slow = [item for item in mixed if self._isolations[_id(item)].starts_processes]
@@ -99,8 +99,8 @@ class _Marks:
         if invariant.exclusive:
             self._of_all.append(getattr(pytest.mark, EXCLUSIVE))
             if has_xdist:
-                # With --dist loadgroup one worker has them all, and one process starts CUDA for them. What keeps the other
-                # workers off the GPU is the lock in turns.py.
+                # With --dist loadgroup one worker runs them all, so one process starts CUDA for them. The lock in turns.py
+                # keeps the other workers off the GPU.
                 self._of_all.append(pytest.mark.xdist_group(EXCLUSIVE))
         self._known: dict[tuple[Tier, Isolation], Sequence[Any]] = {}
 

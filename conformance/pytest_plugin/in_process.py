@@ -1,6 +1,6 @@
-"""Cases in the process of pytest: for a debugger, which stops where the check fails.
+"""Run cases in the process of pytest, so that a debugger stops where the check fails.
 
-Nothing is isolated. A case that kills its process ends pytest, and no trial with the reference says who is accused.
+There is no isolation: a case that crashes its process ends pytest. No trials run, so some failures have no accused library.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .turns import Turns
 
 
 class InProcess(Running):
-    """Runs cases in the call of their items. What tests the exit of an interpreter runs behind a monitor all the same."""
+    """Runs cases in the call phase of their items. Cases that test the exit of an interpreter still run in a child process."""
 
     def __init__(self, isolated: Runs, turns: Turns) -> None:
         super().__init__(isolated)
@@ -37,14 +37,14 @@ class InProcess(Running):
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Run the case now, if it has to have a process that ends."""
+        """Run the case now, if it needs a process that exits."""
         case = case_of(item)
         if case is not None and needs_exit(case):
             super().pytest_runtest_setup(item)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        """Run the case, and raise what the check has raised."""
+        """Run the case, and raise the exception of the check."""
         case = case_of(pyfuncitem)
         if case is None or needs_exit(case):
             return super().pytest_pyfunc_call(pyfuncitem)
@@ -62,14 +62,14 @@ class InProcess(Running):
         return True
 
     def _stop(self, result: Result, failure: Failure) -> None:
-        """Raise the failure of the check itself, if pytest is to show one: only then a debugger stops."""
+        """Raise the failure of the check itself if pytest reports a failure: a debugger stops only at that exception."""
         try:
             judge(result)
         except AssertionError:
             raise failure.with_traceback(_to_the_check(failure.__traceback__)) from None
 
     def _run(self, item: pytest.Function, case: Case) -> tuple[Result, BaseException | None]:
-        """Return the result, and what the check has raised. It is called by the item, so that ``--trace`` stops in it."""
+        """Return the result and the exception of the check. It calls the function of the item, so that ``--trace`` stops in it."""
         raised: list[BaseException] = []
 
         def check(exchange: Exchange) -> None:
@@ -89,7 +89,7 @@ def needs_exit(case: Case) -> bool:
 
 
 def _to_the_check(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the traceback up to the innermost frame of a check. The helpers that raise for it come after that."""
+    """Return the traceback up to the innermost frame of a check, without the frames of helpers that raised for it."""
     found = list(_entries(traceback))
     while found and not _is_check(found[-1].tb_frame):
         found.pop()

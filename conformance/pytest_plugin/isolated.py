@@ -1,4 +1,4 @@
-"""Cases behind a monitor: the usual way."""
+"""Run cases in child processes of a monitor: the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .turns import Turns
 
 
 class Isolated:
-    """Runs cases in children, each in its turn."""
+    """Runs each case in a child process, in its turn on the GPU."""
 
     def __init__(self, handed: Handed, plan: list[Case]) -> None:
         self._turns = Turns(handed.gate)
@@ -21,12 +21,12 @@ class Isolated:
         self._judge = Judge(self._monitors.ask, {case.id: case for case in plan})
 
     def run(self, case: Case) -> Told:
-        """Run a case. The trials that follow from it have the same invariant, so they run in the same turn."""
+        """Run a case. Its trials have the same invariant, so they run in the same turn."""
         with self._turns.turn(case):
             return self._judge.judged(case)
 
     def close(self) -> None:
-        """End the monitor."""
+        """Close the connection, which ends the monitor."""
         self._monitors.close()
 
     def _given_up(self) -> str:

@@ -1,7 +1,7 @@
-"""A run that a supervisor drives (``--runner pytest``): the cases come from a file of jobs, and each end is told to the supervisor.
+"""Runs that a supervisor drives (``--runner pytest``): the cases come from a file of jobs, and each result goes to the supervisor.
 
-The supervisor owns the server, the plan and the journal. It repeats failures and settles who is accused, so that a result here is
-that of the monitor. Results do not travel through pytest, whose controller is a single thread.
+The supervisor owns the server, the plan and the journal. It repeats failures and finds the accused, so a result here is
+the monitor's own. Results do not travel through pytest, because its controller is a single thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FUTILE_STARTS = 3
 
 
 def begin(config: pytest.Config) -> None:
-    """In a worker, and in a run without workers: load the jobs. In the controller: see that workers start."""
+    """Load the jobs in a worker, and in a run without workers. In the controller, check that workers start."""
     if shared_folder.workers(config):
         children.die_with_parent()
     elif config.getoption("numprocesses", None):
@@ -47,7 +47,7 @@ def begin(config: pytest.Config) -> None:
 
 
 class Driven:
-    """Runs cases by the monitors of the supervisor's server, and tells the supervisor."""
+    """Runs cases with monitors of the supervisor's server, and reports to the supervisor."""
 
     def __init__(self, name: str, jobs: list[Job]) -> None:
         self._name = name
@@ -56,7 +56,7 @@ class Driven:
         self._monitors = Monitors(Path(os.environ[forkserver.SOCKET]), traces=False)
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        """Run the case of an item. Reports of pytest would be most of the work, and nobody reads them."""
+        """Run the case of an item, without pytest's reports: they would take most of the time, and nothing uses them."""
         case = case_of(item)
         if case is None:
             return None
@@ -64,13 +64,13 @@ class Driven:
         return True
 
     def _run(self, case: Case) -> None:
-        """Have a case run, and tell its beginning and its end. It has no end where nobody could run it."""
+        """Have a monitor run a case, and report its start and its result. If no process could run it, report that in place of a result."""
         isolation = self._isolation[case.id]
         self._tell(Event.START, case=case.id, isolation=isolation.value)
         try:
             answer = self._monitors.answer(case, isolation)
         except OSError as error:
-            self._tell(Event.TROUBLE, what=f"no process to run {case.id} in: {type(error).__name__}: {error}")
+            self._tell(Event.TROUBLE, what=f"no process could run {case.id}: {type(error).__name__}: {error}")
             return
         self._tell(Event.END, result=answer.result.to_json(), process=answer.process)
 
@@ -101,7 +101,7 @@ class Starts:
     def pytest_internalerror(self) -> None:
         """Report a killed worker: xdist fails as a whole if a worker ends before its first answer."""
         if _a_worker_was_killed():
-            _tell(what="a signal of another process ended a worker before it had started", ended_by_others=True)
+            _tell(what="a signal of another process ended a worker before it started", ended_by_others=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object, error: object) -> None:
@@ -109,18 +109,18 @@ class Starts:
         self._failed += bool(error)
         if self._failed < _FUTILE_STARTS or self._works:
             return
-        what = f"{self._failed} workers ended before they had started ({error}); diagnostics.log has their output"
+        what = f"{self._failed} workers ended before they started ({error}); diagnostics.log has their output"
         _tell(what=what, final=True)
         pytest.exit(what, returncode=pytest.ExitCode.INTERNAL_ERROR)
 
 
 def _tell(**facts: Any) -> None:
-    """Send a trouble from the controller to the supervisor."""
+    """Report a problem from the controller to the supervisor."""
     Line(os.environ[REPORT], _PATIENCE).send(_record(Event.TROUBLE, **facts))
 
 
 def _a_worker_was_killed() -> bool:
-    """Whether a signal has ended a child of this process. A worker loads no library, so no signal is a library's fault.
+    """Return whether a signal ended a child of this process. A worker loads no library, so no library caused the signal.
 
     A child closes its files before the kernel reports its end, so this function waits up to a second.
     """

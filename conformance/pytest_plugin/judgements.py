@@ -1,9 +1,9 @@
-"""From a monitor's answers to a result that may be told: what ``check`` finds out at the end of a run, for each case at once.
+"""Final result of each case from the answers of a monitor. ``check`` does the same work for all cases at the end of a run.
 
-* A failure that was seen in a shared process has to show alone. ``check`` repeats the smallest failure of a kind after all the
-  rest; here it is the first that this process sees (``execution/repeats.py``).
-* The same case with the reference on each side says who is accused (``execution/accusations.py``). Those cases run here at once, and each
-  only once in a process. They may be cases that the user has not chosen.
+* A failure in a shared process has to show alone. ``check`` repeats the smallest failure of each kind after all other cases.
+  Here the first failure of a kind in this process is repeated (``execution/repeats.py``).
+* Trials, which are the same case with the reference on one side, find the accused (``execution/accusations.py``). They run here at once,
+  each only once in a process. They may be cases that the user did not select.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Ask = Callable[[Case, Isolation], Answer]
 
 @dataclass(frozen=True)
 class Told:
-    """The result of a case, with the accused; and the results that take the place of earlier ones (``asking.Answer``)."""
+    """Result of a case with the accused. ``culprits`` are results that replace earlier ones (``monitor_client.Answer``)."""
 
     result: Result
     culprits: tuple[Result, ...] = ()
 
 
 class Judge:
-    """Runs and judges the cases of one process. ``plan`` has every case of this environment, chosen or not."""
+    """Runs the cases of one process and determines their final results. ``plan`` has every case of this environment, selected or not."""
 
     def __init__(self, ask: Ask, plan: Mapping[str, Case]) -> None:
         self._ask = ask
         self._plan = plan
         self._known: dict[str, Result] = {}
         self._trials: set[str] = set()
-        """Cases that have run only to find out who is accused, and have not been told."""
+        """Cases that ran as trials and were not reported."""
         self._proven: dict[str, list[Result]] = defaultdict(list)
-        """Failures that were seen alone, by invariant."""
+        """Failures that occurred alone, by invariant."""
         self._culprits: list[Result] = []
 
     def judged(self, case: Case) -> Told:
-        """Run a case, and what has to run beside it."""
+        """Run a case, its repeat and its trials."""
         if case.id not in self._trials:
             self._known.pop(case.id, None)
         self._trials.discard(case.id)
@@ -54,7 +54,7 @@ class Judge:
         return Told(result, tuple(map(self._settled, self._culprits)))
 
     def _run(self, case: Case) -> Result:
-        """Return the result so far, of this or an earlier run."""
+        """Return the result of the case, which runs only once."""
         if case.id not in self._known:
             self._known[case.id] = self._proven_result(case)
         return self._known[case.id]

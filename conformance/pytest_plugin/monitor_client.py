@@ -1,4 +1,4 @@
-"""The monitor behind a process of pytest: it runs each case in a child, and survives what the case does."""
+"""Connection of a pytest process to its monitor, which runs each case in a child and survives a crash of the case."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from conformance.execution.results import Result
 from conformance.execution.supervisor import patience
 
 _MONITORS = 3
-"""Number of monitors that a case may lose. The server forks a new monitor after each loss."""
+"""Number of monitors that may end during one case. The server forks a new monitor after each loss."""
 _GLANCE = 0.5
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A monitor's answer: the result, the id of the process that ran the case, and the cases that it had run before, oldest first.
+    """Answer of a monitor: the result, the id of the process that ran the case, and the cases before it in that process, oldest first.
 
-    ``culprits`` replace earlier results: of cases that have ended the process of this one.
+    ``culprits`` are new results of earlier cases that caused the loss of this one's process.
     """
 
     result: Result
@@ -40,16 +40,16 @@ class NoMonitor(OSError):
 
 
 class Monitors:
-    """The monitor of this process: one at a time.
+    """The monitor of this process, one at a time.
 
-    Exclusive cases have a monitor of their own, and with it new children. CUDA hears of the number of its queues when it starts, and
-    only children that begin with an exclusive case ask for all of them (``execution/child.py``).
+    Exclusive cases get a new monitor, and so new children. CUDA reads the number of hardware queues when it starts, and
+    only children that begin with an exclusive case use the default number (``execution/child.py``).
     """
 
     def __init__(self, socket: Path, given_up: Callable[[], str] = str, *, traces: bool = True) -> None:
         self._socket = str(socket)
         self._traces = traces
-        """Whether a case that has ended its process only after other cases is traced at once. A supervisor does that itself."""
+        """Whether a case that lost its process only after other cases is traced at once. A supervisor traces such cases itself."""
         self._given_up = given_up
         """Returns why there will be no server; empty while there may be one."""
         self._line: Line | None = None
@@ -58,7 +58,7 @@ class Monitors:
         self._asked: dict[str, Case] = {}
 
     def ask(self, case: Case, isolation: Isolation) -> Answer:
-        """Have a case run. A case that no monitor has run is lost; it is inconclusive if its monitor is stuck."""
+        """Run a case. It is lost if no monitor could run it, and inconclusive if its monitor hangs."""
         try:
             return self.answer(case, isolation)
         except TimeoutError as error:
@@ -66,10 +66,10 @@ class Monitors:
             reason = f"the monitor of the case gave {error}: a process of the run itself was stopped"
             return Answer(Result(case, Outcome.INCONCLUSIVE, level, reason=reason))
         except OSError as error:
-            return Answer(lost(case, f"no process to run it in: {error}"))
+            return Answer(lost(case, f"no process could run it: {error}"))
 
     def answer(self, case: Case, isolation: Isolation) -> Answer:
-        """Have a case run. Raises ``OSError`` if three monitors were lost, ``TimeoutError`` if one is stuck."""
+        """Run a case. Raises ``OSError`` if three monitors were lost, and ``TimeoutError`` if one hangs."""
         for left in reversed(range(_MONITORS)):
             try:
                 return self._answer(case, isolation)
@@ -83,7 +83,7 @@ class Monitors:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Hang up: the monitor ends what it has started."""
+        """Close the connection. The monitor then ends all processes that it started."""
         if self._line is not None:
             self._line.close()
             self._line = None
@@ -103,7 +103,7 @@ class Monitors:
         return Answer(result, told["process"], before, tuple(culprits))
 
     def _traced(self, result: Result, line: Line) -> tuple[Result, ...]:
-        """Return the result, and behind it the new result of the case that has ended its process."""
+        """Return the result, followed by the new result of the case that caused the loss of its process."""
         if not self._traces or not tracing.is_victim(result):
             return (result,)
         before = tuple(self._asked[id] for id in result.attempts[0].after)
@@ -112,7 +112,7 @@ class Monitors:
         return tracing.settled(result, tracing.Traced.from_json(told["traced"])) or (result,)
 
     def _connected(self) -> Line:
-        """Wait for the server, which may still import libraries, or may be started anew."""
+        """Connect to the server. Wait while it imports libraries, or while it is restarted."""
         give_up = time.monotonic() + forkserver.START_SECONDS
         while True:
             try:
@@ -120,4 +120,4 @@ class Monitors:
             except (FileNotFoundError, ConnectionRefusedError) as error:
                 why = self._given_up()
                 if why or time.monotonic() > give_up:
-                    raise NoMonitor(why or f"no server for {forkserver.START_SECONDS:g} s") from error
+                    raise NoMonitor(why or f"no fork server within {forkserver.START_SECONDS:g} s") from error

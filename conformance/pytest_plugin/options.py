@@ -1,6 +1,6 @@
-"""The options of the suite in pytest. Names begin with ``--interop-``, so that no other plugin has them.
+"""Command-line options of the suite in pytest. They begin with ``--interop-``, so that they do not collide with those of other plugins.
 
-The choices are words here: the enums that they stand for are imported only where a run is about the suite.
+The choices are plain strings: their enums are imported only in a run that collects the suite.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEVICES = ("auto", "host", "cuda")
 
 @dataclass(frozen=True)
 class Asked:
-    """The user's selection, in the user's words."""
+    """The user's selection, as given on the command line."""
 
     tier: str
     between: tuple[str, ...]
@@ -30,27 +30,33 @@ def add(parser: pytest.Parser) -> None:
     """Add the options, in a group of their own."""
     group = parser.getgroup("interop", "invariants of conformance.suite (cuda-interop-conformance)")
     group.addoption(
-        "--interop-tier", choices=TIERS, default="full", help="how much: the quick tier, or everything (default: full)"
+        "--interop-tier",
+        choices=TIERS,
+        default="full",
+        help="tier to run: quick, or full for all cases (default: full)",
     )
     group.addoption(
         "--interop-between", type=_words, default=(), metavar="A,B,…",
-        help="pairs among these libraries and the reference (default: all that are installed)",
+        help="run pairs of these libraries and the reference (default: all installed libraries)",
     )  # fmt: skip
-    group.addoption("--interop-family", type=_words, default=(), metavar="F,…", help="these families of invariants")
+    group.addoption("--interop-family", type=_words, default=(), metavar="F,…", help="run these families of invariants")
     group.addoption(
-        "--interop-device", choices=DEVICES, default="auto", help="where the arrays lie (default: wherever possible)"
+        "--interop-device",
+        choices=DEVICES,
+        default="auto",
+        help="device of the arrays (default: all that this machine supports)",
     )
     group.addoption(
-        "--interop-canaries", action="store_true", help="also run cases that were built to fail, crash, hang, …"
+        "--interop-canaries", action="store_true", help="also run canaries: cases that fail, crash or hang on purpose"
     )
     group.addoption(
         "--interop-in-process", action="store_true",
-        help="run the cases in the process of pytest, as --pdb and --trace do; a crash then ends pytest",
+        help="run the cases in the process of pytest, as --pdb and --trace do; a crash of a case then ends pytest",
     )  # fmt: skip
 
 
 def asked(config: pytest.Config) -> Asked:
-    """Return what this run was asked for. ``--pdb`` and ``--trace`` need the case in the process of pytest."""
+    """Return the user's selection. ``--pdb`` and ``--trace`` need the case in the process of pytest."""
     option = config.option
     return Asked(
         option.interop_tier, option.interop_between, option.interop_family, option.interop_device, option.interop_canaries,
@@ -61,5 +67,5 @@ def asked(config: pytest.Config) -> Asked:
 def _words(text: str) -> tuple[str, ...]:
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names nothing; leave the option out to choose everything")
+        raise argparse.ArgumentTypeError(f"{text!r} has no names; omit the option to select everything")
     return found

@@ -1,4 +1,4 @@
-"""The process that a user has started, with or without workers of xdist: it probes, plans, and keeps the server."""
+"""Owner of a run: the pytest process that the user started, with or without xdist. It probes, plans and keeps the fork server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Owner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Probe and plan, before xdist starts a worker. A mistake of the user's is told as pytest tells its own."""
+        """Probe and plan, before xdist starts a worker. Raise a mistake of the user as ``pytest.UsageError``."""
         try:
             settings.check(argparse.Namespace(), os.environ)
             self._handed = Handed(self._open.enter_context(private.folder()))
@@ -66,7 +66,7 @@ class Owner:
         self._warn(self._facts)
 
     def pytest_report_header(self) -> list[str]:
-        """Say what is tested, and what is not."""
+        """Return lines with the tested libraries and the number of cases."""
         return [] if self._facts is None else list(_header(self._facts, len(self._cases)))
 
     def pytest_unconfigure(self) -> None:
@@ -89,8 +89,8 @@ class Owner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Start the server, with the libraries of the chosen cases."""
-        if self._has_workers:  # they collect, and this process has no items
+        """Start the server with the libraries of the selected cases."""
+        if self._has_workers:  # the workers collect; the controller has no items
             return
         cases = [case for item in session.items if (case := case_of(item)) is not None]
         isolated = [case for case in cases if needs_exit(case) or not self._asked.in_process]
@@ -107,7 +107,7 @@ class Owner:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
-        """Start the server when the first worker has told which cases are chosen."""
+        """Start the server when the first worker has reported the selected cases."""
         known: Mapping[str, Case] = {case.id: case for case in self._cases}
         found = (node.partition("[")[2].partition("]")[0] for node in ids)
         self._start([known[id] for id in found if id in known])
@@ -117,7 +117,7 @@ class Owner:
             self._keeper.start(dict.fromkeys(name for case in cases for name in case.libraries if name != REFERENCE))
 
     def _warn(self, facts: Facts) -> None:
-        """A run that leaves out an installed library, or tests none, must not look like a success."""
+        """Warn of installed libraries that are not tested, so that the run does not look like a full success."""
         gaps = untested(facts.environment, self._cases)
         for gap in gaps.unusable:
             self._config.issue_config_time_warning(
@@ -133,7 +133,7 @@ class NotTested(pytest.PytestWarning):
 
 
 def isolations(cases: Iterable[Case]) -> dict[Case, Isolation]:
-    """Return in what kind of process each case runs."""
+    """Return the kind of process for each case."""
     return {case: isolation_of(case, catalogue()[case.invariant]) for case in cases}
 
 

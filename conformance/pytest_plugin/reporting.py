@@ -1,4 +1,4 @@
-"""The report of a result in pytest: a failure with expected and actual, its notes as sections, and properties for JUnit XML."""
+"""Reports of results in pytest: a failure with expected and actual values, notes as sections, and properties for JUnit XML."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from conformance.execution.results import Result
 from conformance.protocols.clauses import clause
 
 _MARGIN = "E   "
-"""By this pytest knows, and paints, the lines of an error."""
+"""Prefix by which pytest recognizes and colours the lines of an error."""
 _WIDTH = 10
 
 
 def properties(result: Result) -> list[tuple[str, object]]:
-    """Return the properties of a test case in JUnit XML: the words of ``results.jsonl``."""
+    """Return the properties of a test case in JUnit XML, with the keys and values of ``results.jsonl``."""
     accused = ", ".join(result.accused.libraries) if result.accused else ""
     told = {
         "case": result.case.id, "outcome": result.outcome.value, "verdict": result.verdict.word, "code": result.code,
@@ -32,10 +32,10 @@ def properties(result: Result) -> list[tuple[str, object]]:
 
 
 def brief(result: Result) -> str:
-    """Return a result in one line: for the short summary, for ``-rs`` and ``-rx``."""
+    """Return a result in one line, for the short summary, ``-rs`` and ``-rx``."""
     built_for = canaries.built_for(result)
     if built_for is not None:
-        told = f"a canary that was built for {built_for.value} ended as {result.outcome.value}: {result.reason}"
+        told = f"a canary for the outcome {built_for.value} ended as {result.outcome.value}: {result.reason}"
     elif result.outcome is Outcome.REFUSED:
         told = result.reason
     else:
@@ -46,14 +46,14 @@ def brief(result: Result) -> str:
 
 
 def described(result: Result) -> str:
-    """Return everything that a result says, as lines."""
+    """Return all facts of a result, one a line."""
     return "\n".join((brief(result), *_facts(result)))
 
 
 def longrepr(result: Result, headline: str = "") -> ExceptionChainRepr:
-    """Return what pytest prints of a failure: the invariant with its statement, then the facts as lines of an error.
+    """Return pytest's representation of a failure: the invariant with its statement, then the facts as lines of an error.
 
-    It is built of pytest's own parts, so that its summary, its colours, JUnit XML and xdist know it.
+    It consists of pytest's own objects, so that the summary, colours, JUnit XML and xdist can handle it.
     """
     invariant = catalogue()[result.case.invariant]
     told = headline or brief(result)
@@ -72,12 +72,15 @@ def place_of(result: Result) -> tuple[str, int]:
 
 
 def sections(result: Result) -> Iterator[tuple[str, str]]:
-    """Yield the title and the text of each section: notes of the check, all tries, and how to repeat the case."""
+    """Yield the title and the text of each section: notes of the check, all tries, and the command for a repro script."""
     for name, text in result.attachments.items():
         yield name, harmless(text)
     if result.attempts:
         yield "tries", "\n".join(_tries(result))
-    yield "to repeat it", f"python -m conformance repro {result.case.id}   prints a script for the library's tracker"
+    yield (
+        "to reproduce",
+        f"python -m conformance repro {result.case.id}   prints a script for the library's issue tracker",
+    )
 
 
 def _facts(result: Result) -> Iterator[str]:
@@ -125,7 +128,7 @@ def _tries(result: Result) -> Iterator[str]:
 
 
 def complete(report: pytest.TestReport, result: Result, *, keeps_traceback: bool) -> None:
-    """Put into a report what a result says. ``keeps_traceback`` is for an exception of the check itself."""
+    """Add the facts of a result to a report. ``keeps_traceback`` is for an exception of the check itself."""
     if not keeps_traceback:
         report.longrepr = longrepr(result)
     report.sections += list(sections(result))

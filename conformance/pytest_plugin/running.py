@@ -1,7 +1,7 @@
-"""The run of an item: its case is run in the setup, by a monitor, and judged in the call.
+"""Run of an item: a monitor runs its case in the setup phase, and the call phase reports the result.
 
-So what has no decided result is an error of the setup, as if a fixture had failed, and never a failure or a pass. A failure
-is one of the call.
+So a case without a decided result is an error of the setup, as if a fixture had failed, and never a failure or a pass. A
+failure belongs to the call phase.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ TOLD = pytest.StashKey[Told]()
 
 
 class Runs(Protocol):
-    """Runner of the case of an item."""
+    """Interface of a runner of cases."""
 
     def run(self, case: Case) -> Told:
-        """Run a case in a process of its own or of others, and return what became of it."""
+        """Run a case in a separate or shared process, and return its result."""
 
 
 class NotDecided(Exception):
-    """A case has no decided result."""
+    """The case is inconclusive or lost."""
 
 
 class Broken(AssertionError):
-    """An invariant is broken."""
+    """The case violates its invariant."""
 
 
 class Ended(Exception):
-    """A case that was told earlier has ended the process of a later one."""
+    """A case that was reported earlier caused the loss of a later case's process."""
 
 
 class Running:
-    """Runs the cases of items, and makes outcomes of pytest from results."""
+    """Runs the cases of items, and turns results into outcomes of pytest."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Run the case."""
+        """Run the case of the item in a child process."""
         case = case_of(item)
         if case is not None:
             take(item, self._runs.run(case))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        """Judge the result in place of a call of the check."""
+        """Report the result instead of a call of the check."""
         told = pyfuncitem.stash.get(TOLD, None)
         if told is None or case_of(pyfuncitem) is None:
             return None
@@ -65,14 +65,14 @@ class Running:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        """Fail if the case has shown that an earlier one is to blame, which was told already."""
+        """Fail if the case shows that an earlier case, which was already reported, is at fault."""
         told = item.stash.get(TOLD, None)
         if told is not None and told.culprits:
             raise Ended("\n\n".join(map(_told_late, told.culprits)))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-        """Show the result in the report of the phase that it has ended."""
+        """Put the result into the report of the phase that it ended."""
         report: pytest.TestReport = (yield).get_result()
         told = item.stash.get(TOLD, None)
         if told is None or call.excinfo is None:
@@ -83,11 +83,11 @@ class Running:
             report.longrepr = (*reporting.place_of(told.result), f"Skipped: {reporting.brief(told.result)}")
         elif isinstance(call.excinfo.value, Ended):
             first = told.culprits[0]
-            report.longrepr = reporting.longrepr(first, f"{first.case.id}, which was told before, {call.excinfo.value}")
+            report.longrepr = reporting.longrepr(first, f"{first.case.id}, reported earlier, {call.excinfo.value}")
 
 
 def take(item: pytest.Item, told: Told) -> None:
-    """Keep the result for the other phases. Raises for a case that was refused, and for one that is not decided."""
+    """Store the result for the other phases. Raises for a refused case, and for one without a decided result."""
     item.stash[TOLD] = told
     item.user_properties[:] = reporting.properties(told.result)
     outcome = shown(told.result)
@@ -98,7 +98,7 @@ def take(item: pytest.Item, told: Told) -> None:
 
 
 def judge(result: Result) -> None:
-    """Raise what the result is in pytest. Under ``--runxfail``, ``pytest.xfail`` does nothing, and any finding is a failure."""
+    """Raise the exception for a result. With ``--runxfail``, ``pytest.xfail`` does nothing, so any finding is a failure."""
     outcome = shown(result)
     if outcome is Shown.XFAILED:
         pytest.xfail(reporting.brief(result))

@@ -1,4 +1,4 @@
-"""Whether a run of pytest is about the suite, by its command line alone: other runs must not notice the plugin."""
+"""Detection of runs that collect the suite, from the command line alone: other runs must not notice the plugin."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "suite"
 """Folder of the invariants."""
 JOBS = "CONFORMANCE_JOBS"
-"""As in ``execution/jobs.py``, which is not imported here: a supervisor drives this run."""
+"""Environment variable of a run that a supervisor drives, as in ``execution/jobs.py``, which is too heavy to import here."""
 _ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
-"""Entries by which pytest knows an environment, which it does not search for tests."""
+"""Entries by which pytest recognizes a virtual environment, which it does not search for tests."""
 
 
 def concerns(config: pytest.Config) -> bool:
@@ -35,7 +35,7 @@ def concerns(config: pytest.Config) -> bool:
 
 
 def is_driven() -> bool:
-    """Return whether a supervisor has started this run, and has written a file of jobs for it."""
+    """Return whether a supervisor started this run with a file of jobs."""
     return JOBS in os.environ
 
 
@@ -49,7 +49,7 @@ def path_of(argument: str, folder: Path, *, packages: bool) -> Path:
 
 
 def leads_to_suite(path: Path, skipped: Sequence[str], *, environments: bool) -> bool:
-    """Return whether pytest comes to the suite from this path.
+    """Return whether pytest reaches the suite from this path.
 
     ``skipped`` are the patterns of folders that it does not enter. It enters an environment only with ``environments``,
     so a project that has the package in its ``.venv`` does not run the suite.

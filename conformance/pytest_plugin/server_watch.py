@@ -1,4 +1,4 @@
-"""The server of a run of pytest, and the eye that is kept on it: a library may end it while it is imported."""
+"""Fork server of a pytest run, with restarts: a library may crash the server during its import."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .shared_folder import Handed
 
 _GLANCE = 0.1
 _FUTILE = 3
-"""Servers that may end one after the other before they listen."""
+"""Number of consecutive servers that may end before they listen."""
 _MOST = 20
-"""Servers that may end in one run: each end costs a case on every worker."""
+"""Number of servers that may end in one run. Each end costs a case on every worker."""
 _TAIL = 600
 
 
 class Keeper:
-    """Owns the server. Its process ends with this one, however this one ends, and takes all children with it."""
+    """Owner of the fork server. If this process ends in any way, the server and all its children end too."""
 
     def __init__(self, handed: Handed) -> None:
         self._handed = handed
         self._neutral = handed.folder / "neutral"
-        """Working folder of the processes that load libraries, which is empty."""
+        """Empty working folder of the processes that load libraries."""
         self._log = handed.folder / "server.log"
         self._over = threading.Event()
         self._server: forkserver.Server | None = None
@@ -33,7 +33,7 @@ class Keeper:
 
     @property
     def has_started(self) -> bool:
-        """Whether it was asked to start a server."""
+        """Whether :meth:`start` was called."""
         return self._thread is not None
 
     def start(self, libraries: Iterable[str]) -> None:
@@ -47,7 +47,7 @@ class Keeper:
         self._thread.start()
 
     def close(self) -> None:
-        """End the server and all that it has started."""
+        """End the server and all processes that it started."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -56,12 +56,14 @@ class Keeper:
         try:
             self._watch(libraries)
         except OSError as error:
-            self._give_up(f"the server that forks processes cannot be started: {error}")
+            self._give_up(f"the fork server cannot be started: {error}")
 
     def _watch(self, libraries: tuple[str, ...]) -> None:
         futile = ended = 0
         while not self._over.is_set():
-            self._handed.socket.unlink(missing_ok=True)  # that of a server which has ended
+            self._handed.socket.unlink(
+                missing_ok=True
+            )  # of an earlier server; the new file signals that the new one listens
             server = self._started(libraries)
             while server.ended is None and not self._over.wait(_GLANCE):
                 pass
@@ -72,9 +74,9 @@ class Keeper:
                 return
             ended += 1
             futile = 0 if has_begun else futile + 1
-            libraries = libraries if has_begun else ()  # one of them may have ended it
+            libraries = libraries if has_begun else ()  # an import may have crashed the server
             if futile == _FUTILE or ended == _MOST:
-                self._give_up(f"the server that forks processes ended with {how}{self._last_words()}")
+                self._give_up(f"the fork server ended with {how}{self._last_words()}")
                 return
 
     def _started(self, libraries: tuple[str, ...]) -> forkserver.Server:

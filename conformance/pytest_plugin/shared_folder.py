@@ -1,6 +1,6 @@
-"""The private folder that the process which owns a run hands to the workers of xdist, and its files.
+"""Private folder that the owner of a run shares with the workers of xdist, and the files in it.
 
-Only the owner probes the libraries. The plan reaches the workers as a file, because it may have tens of thousands of cases.
+Only the owner probes the libraries. The plan travels to the workers in a file, because it may have tens of thousands of cases.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from conformance.checks.catalogue import Case
 from conformance.execution.results import read_lines, write_lines
 
 _KEY = "conformance"
-"""Key in ``workerinput``."""
+"""Key of the folder in the ``workerinput`` of xdist."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Handed:
 
     @property
     def plan(self) -> Path:
-        """File with a case a line."""
+        """File with one case a line."""
         return self.folder / "plan"
 
     @property
@@ -36,35 +36,35 @@ class Handed:
 
     @property
     def gone(self) -> Path:
-        """File that says why there will be no server."""
+        """File with the reason why there will be no server."""
         return self.folder / "gone"
 
     @property
     def gate(self) -> Path:
-        """Lock of the turns on the GPU."""
+        """Lock file for the turns on the GPU."""
         return self.folder / "gate"
 
     def write(self, cases: list[Case]) -> None:
-        """Write the plan."""
+        """Write the cases of the plan to its file."""
         write_lines(self.plan, (case.to_json() for case in cases))
 
     def cases(self) -> list[Case]:
-        """Read the plan."""
+        """Read the cases of the plan from its file."""
         return [Case.from_json(record) for record in read_lines(self.plan)]
 
 
 def give(workerinput: dict[str, object], handed: Handed) -> None:
-    """Hand a folder to a worker that is about to start."""
+    """Pass the folder to a worker that is about to start."""
     workerinput[_KEY] = str(handed.folder)
 
 
 def given(config: pytest.Config) -> Handed | None:
-    """Return what this worker was given; ``None`` in a process that is no worker."""
+    """Return the folder that this worker received; ``None`` in a process that is no worker."""
     if not hasattr(config, "workerinput"):
         return None
     return Handed(Path(cast(str, config.workerinput[_KEY])))
 
 
 def workers(config: pytest.Config) -> int:
-    """Return how many workers xdist has; 0 in a process that is no worker."""
+    """Return the number of xdist workers; 0 in a process that is no worker."""
     return int(getattr(config, "workerinput", {}).get("workercount", 0))

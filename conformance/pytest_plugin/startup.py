@@ -1,4 +1,4 @@
-"""The start of a run over the suite: which part this process has in it."""
+"""Start of a run of the suite: choose the plugins for the role of this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .running import Running
 
 
 def begin(config: pytest.Config) -> None:
-    """Register the plugins of this process: driven by a supervisor, a worker of xdist, or the owner of the run."""
+    """Register the plugins of this process. It is driven by a supervisor, a worker of xdist, or the owner of the run."""
     if scope.is_driven():
         job_runner.begin(config)
         return

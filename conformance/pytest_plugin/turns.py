@@ -1,17 +1,17 @@
-"""Turns on the GPU: exclusive cases alone, the others together.
+"""Turns on the GPU: an exclusive case runs alone, other cases run together.
 
-Exclusive cases look at the order of streams. What else works on the GPU at that time makes an operation appear to be pending, so a
-check would see an order that no library has made. One group of xdist (``xdist_group``) is not enough: it has these cases run in one
-worker, one after the other, while the other workers go on with ordinary cases. A lock around each case is: an exclusive case holds it
-alone, an ordinary case on the GPU shares it. It holds for every way of distributing, for any order, and also without xdist, because the
-lock is the one by which whole runs on this machine keep out of each other's way (``execution/gpu_sharing.py``).
+Exclusive cases test the order of streams. Other work on the GPU makes an operation appear to be pending, so a check would see an order that
+no library caused. An xdist group (``xdist_group``) is not enough: it runs these cases in one worker, while other workers continue with
+ordinary cases. So each case takes a lock: an exclusive case holds it alone, and ordinary cases on the GPU share it. This works for every
+distribution mode, for any order, and without xdist. It is the same lock that separates whole runs on a machine
+(``execution/gpu_sharing.py``).
 
-The children of other workers keep their CUDA contexts meanwhile. That does no harm: each case ends with nothing in flight, and a
-context without work gets no time of the GPU.
+The children of other workers keep their CUDA contexts meanwhile. This is harmless: each case ends without pending work, and an idle context
+gets no time on the GPU.
 
-A lock that many processes share is never free for one that wants it alone. So there is a gate in front of it. An exclusive case closes
-the gate, waits until the cases that are under way have ended, and opens it when it has ended itself. It waits for one case of each
-worker at most, and then the next exclusive case of any worker has its turn, or the others have.
+Many processes that share a lock would starve one that wants it alone. So there is a gate in front of the lock. An exclusive case closes
+the gate, waits for the running cases, and opens the gate at its own end. It waits for at most one case of each worker. Then the next
+exclusive case of any worker has its turn, or the others have.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from conformance.execution import gpu_sharing
 
 
 class Turns:
-    """The turns of the cases of one process, among all processes of the run."""
+    """Turns of the cases of one process among all processes of the run."""
 
     def __init__(self, gate: Path) -> None:
         self._gate = gate
 
     @contextmanager
     def turn(self, case: Case) -> Iterator[None]:
-        """Wait for the turn of a case, and hold it. A case without the GPU waits for nothing."""
+        """Wait for the turn of a case, and hold it. A case that does not use the GPU does not wait."""
         if case.device is not Device.CUDA:
             yield
             return

@@ -1,4 +1,4 @@
-"""From a result to an outcome of pytest. The exit code of pytest then says what that of ``check`` says."""
+"""Mapping of results to outcomes of pytest. So the exit code of pytest means the same as that of ``check``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conformance.verdict import Verdict
 
 
 class Shown(str, Enum):
-    """How pytest shows a case."""
+    """Outcome of a case in pytest."""
 
     PASSED = "passed"
     SKIPPED = "skipped"
@@ -22,20 +22,20 @@ class Shown(str, Enum):
 OF_VERDICT = {
     Verdict.CONFORMS: Shown.PASSED,
     Verdict.REFUSED: Shown.SKIPPED,
-    # A finding that breaks no promise: it is told, and fails neither `check` nor a build. --runxfail makes it a failure.
+    # A finding that violates no requirement: it is reported, and fails neither `check` nor a build. --runxfail makes it a failure.
     Verdict.DEVIATES: Shown.XFAILED,
     Verdict.ROBUSTNESS: Shown.XFAILED,
-    # The check saw something else than it looked for, so "passed" would be untrue; but no clause demands anything.
+    # The check did not see the expected behaviour, so "passed" would be wrong; but no clause applies.
     Verdict.OBSERVED: Shown.XFAILED,
     Verdict.VIOLATES: Shown.FAILED,
-    # Nothing is known of the invariant: neither a pass nor a failure of a library.
+    # The case shows nothing about the invariant: neither a pass nor a failure of a library.
     Verdict.UNDECIDED: Shown.ERROR,
     Verdict.LOST: Shown.ERROR,
 }
 
 
 def shown(result: Result) -> Shown:
-    """Return how pytest shows a result. A canary passes if it has ended as it was built to."""
+    """Return the outcome of a result in pytest. A canary passes if it has the outcome that it was built for."""
     built_for = canaries.built_for(result)
     if built_for is None or result.verdict is Verdict.LOST:
         return OF_VERDICT[result.verdict]

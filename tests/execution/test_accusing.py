@@ -1,4 +1,4 @@
-"""Who is accused: by the check itself, by elimination, or by trying each side with the reference."""
+"""Accusations: by the check itself, by elimination, or by trials with the reference."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def passed(at: Case) -> Result:
 
 
 def judged(result: Result, others: Iterable[Result] = ()) -> Result:
-    """The result with who is accused, when these others are known."""
+    """Return the result with the accused, given the results of these trials."""
     known = {other.case.id: other for other in others}
     return accused(result, known.get)
 
 
 def who(result: Result) -> tuple[Side, tuple[str, ...]]:
-    """Side and names."""
+    """Return the side and the names of the accused."""
     assert result.accused is not None
     return result.accused.side, result.accused.libraries
 
@@ -58,7 +58,7 @@ def who(result: Result) -> tuple[Side, tuple[str, ...]]:
     ],
 )
 def test_the_reference_is_never_accused(at: Case, expected: tuple[Side, tuple[str, ...]]) -> None:
-    """Beside it there is one library or none, whatever side the check had in mind."""
+    """With the reference on one side there is at most one library to accuse, also if the check names the other side."""
     assert who(judged(failed(at))) == expected
 
 
@@ -74,7 +74,7 @@ def test_the_reference_is_never_accused(at: Case, expected: tuple[Side, tuple[st
 def test_each_side_is_tried_with_the_reference(
     producer_fails: bool, consumer_fails: bool, expected: tuple[Side, tuple[str, ...]]
 ) -> None:
-    """The side that fails with a flawless partner, too, is at fault."""
+    """The side that also fails with a flawless partner is at fault."""
     first, second = case("cupy", "reference"), case("reference", "torch")
     others = [
         failed(first, cited="DLP-59", role=Role.PRODUCER) if producer_fails else passed(first),
@@ -84,14 +84,14 @@ def test_each_side_is_tried_with_the_reference(
 
 
 def test_what_the_check_has_proven_needs_no_trial() -> None:
-    """And is not overruled by one."""
+    """A trial does not override an accusation by the check."""
     result = failed(case("cupy", "torch"), side=Side.CONSUMER)
     assert who(judged(result, [failed(case("cupy", "reference"))])) == (Side.CONSUMER, ("torch",))
     assert untried({result.case.id: result}) == []
 
 
 def test_trials_that_the_plan_lacks_are_named() -> None:
-    """And only those."""
+    """Only the trial without a result is returned."""
     result = failed(case("cupy", "torch", "dlpack", ("layout", "c-order")))
     there = passed(case("cupy", "reference", "dlpack", ("layout", "c-order")))
     missing = untried({one.case.id: one for one in (result, there)})
@@ -111,18 +111,18 @@ def test_nothing_is_tried_where_nobody_is_to_be_found(result: Result) -> None:
 
 
 def test_an_observation_accuses_nobody() -> None:
-    """No clause demands anything."""
+    """No clause applies, so no library is accused."""
     assert who(judged(failed(case("cupy", "torch"), level=Level.OBSERVED))) == (Side.NEITHER, ())
 
 
 def test_a_trial_that_was_refused_or_undecided_proves_nothing() -> None:
-    """Nobody is accused by elimination alone."""
+    """Elimination alone accuses no library."""
     refused = replace(passed(case("cupy", "reference")), outcome=Outcome.REFUSED)
     assert who(judged(failed(case("cupy", "torch")), [refused, passed(case("reference", "torch"))]))[0] is Side.UNKNOWN
 
 
 def test_the_clause_always_binds_the_accused() -> None:
-    """A consumer's duty that was cited gives way to the producer's, which the trial has broken."""
+    """The clause of the consumer is replaced by the producer's clause that the trial violates."""
     trial = failed(case("cupy", "reference"), Code.EARLY_WRITE, "DLP-20", Role.PRODUCER)
     found = judged(failed(case("cupy", "torch"), Code.STALE_READ), [trial, passed(case("reference", "torch"))])
     assert (found.clause, found.role, found.code) == ("DLP-20", Role.PRODUCER, "early-write")
@@ -138,13 +138,13 @@ def test_the_clause_always_binds_the_accused() -> None:
     ],
 )
 def test_a_trial_speaks_only_if_it_fails_alike_or_ends_the_process(trial: Result, speaks: bool) -> None:
-    """A producer's wrong address is no reason to hold the consumer's death against it."""
+    """A wrong address of the producer does not accuse it of the consumer's crash."""
     found = judged(failed(case("cupy", "torch")), [trial, passed(case("reference", "torch"))])
     assert who(found) == ((Side.PRODUCER, ("cupy",)) if speaks else (Side.UNKNOWN, ()))
 
 
 def test_a_death_is_held_against_a_side_only_where_one_dies_alike() -> None:
-    """Where the other side fails with the reference, too, of something else, two mistakes meet."""
+    """Both sides are accused if the other side fails with the reference in another way."""
     died = failed(case("cupy", "torch"), Code.CRASH, "DLP-58", Role.CONSUMER, outcome=Outcome.CRASH)
     wrong = failed(case("cupy", "reference"), Code.WRONG_ADDRESS, "DLP-59", Role.PRODUCER)
     dies = failed(case("reference", "torch"), Code.CRASH, outcome=Outcome.CRASH)
@@ -157,7 +157,7 @@ def test_a_death_is_held_against_a_side_only_where_one_dies_alike() -> None:
 
 @pytest.mark.parametrize("protocol", ["dlpack", "cai"])
 def test_a_clause_of_the_other_side_gives_way_even_without_a_trial(protocol: str) -> None:
-    """Beside the reference the accused side is the library's, whatever the check cited."""
+    """With the reference on one side the library is accused, also if the check cites the other side."""
     found = judged(failed(case("cupy", "reference", protocol), cited="CAI-32"))
     assert found.role is Role.PRODUCER
     assert clause(found.clause).binds(Role.PRODUCER)
@@ -174,27 +174,27 @@ def test_a_lowered_level_stays_with_the_clause_of_the_other_side() -> None:
 
 
 def test_a_crash_stays_a_violation_whoever_is_accused() -> None:
-    """A process that dies is told at its own level."""
+    """A crash keeps its own level."""
     crash = failed(case("cupy", "reference"), Code.CRASH, "DLP-58", Role.CONSUMER, outcome=Outcome.CRASH)
     assert judged(crash).verdict == "violates"
 
 
 def test_another_librarys_document_is_at_most_a_recommendation() -> None:
-    """CV-CUDA's pages bind CV-CUDA."""
+    """The documents of CV-CUDA bind only CV-CUDA."""
     result = failed(case("numpy", "cupy", "none"), Code.CLAIM_NOT_KEPT, "DOC-NP-3", Role.CONSUMER, side=Side.CONSUMER)
     assert judged(result).verdict == "deviates"
     assert judged(replace(result, case=case("numpy", "cvcuda", "none"))).verdict == "violates"
 
 
 def test_robustness_claims_no_clause() -> None:
-    """Our own input was illegal."""
+    """The input of the suite was illegal."""
     result = failed(case("reference", "torch"), cited="", level=Level.ROBUSTNESS)
     found = judged(result)
     assert (found.verdict, found.clause, who(found)) == ("robustness", "", (Side.CONSUMER, ("torch",)))
 
 
 def test_in_a_chain_each_library_is_tried_alone() -> None:
-    """The one between, too."""
+    """The library in the middle of a chain is tried, too."""
     chain = case("a", "c", "dlpack", ("via", "b"))
     assert {side: one.libraries for side, one in trials(chain).items()} == {
         Side.PRODUCER: ("a", "reference", "reference"),
@@ -206,7 +206,7 @@ def test_in_a_chain_each_library_is_tried_alone() -> None:
 
 
 def test_a_library_with_itself_is_tried_on_either_side() -> None:
-    """Which of its two halves it is, the trials say."""
+    """The trials show which of its two roles is at fault."""
     others = [passed(case("cupy", "reference")), failed(case("reference", "cupy"))]
     assert who(judged(failed(case("cupy", "cupy")), others)) == (Side.CONSUMER, ("cupy",))
 
@@ -215,7 +215,7 @@ def test_a_library_with_itself_is_tried_on_either_side() -> None:
     ("role", "side"), [(Role.PRODUCER, Side.PRODUCER), (Role.CONSUMER, Side.CONSUMER), (None, Side.BOTH)]
 )
 def test_a_library_with_itself_is_the_one_whatever_the_trials_say(role: Role | None, side: Side) -> None:
-    """Only the side is in doubt: it is the one that the failure is told of."""
+    """Only the side is unknown: the role of the failure decides it."""
     died = failed(case("cupy", "cupy"), Code.CRASH, "", role, outcome=Outcome.CRASH)
     others = [passed(case("cupy", "reference")), passed(case("reference", "cupy"))]
     assert who(judged(died, others)) == (side, ("cupy",))
@@ -226,7 +226,7 @@ def test_a_library_with_itself_is_the_one_whatever_the_trials_say(role: Role | N
 
 
 def test_all_results_get_an_accused_or_none() -> None:
-    """In their order; a pass has none."""
+    """The order stays, and a pass has no accused."""
     results = [passed(case("a", "b")), failed(case("reference", "b"))]
     first, second = accuse(results, {one.case.id: one for one in results})
     assert first.accused is None

@@ -1,4 +1,4 @@
-"""An adapter is tried against itself: each kind of mistake is told by name, and the adapters that are built in are trusted."""
+"""Self-check of adapters: each kind of mistake has its own message, and the built-in adapters pass."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ PACKAGE = str(Path(conformance.__file__).parents[1])
 
 
 def silent(_: str) -> None:
-    """Nobody listens."""
+    """Ignore the step."""
 
 
 def found(adapter: Adapter, device: Device = Device.HOST) -> str | None:
-    """What the probe finds out about an adapter on a device."""
+    """Return the mistake that the probe finds in an adapter on a device."""
     adapter.load()
     first = adapter_check.first_look(adapter, device, silent)
     return first or adapter_check.mistake(adapter, device, probe._side(adapter, device), silent)
@@ -98,7 +98,7 @@ class Boxes(NumpyAdapter):
 
 
 class Elements(Boxes):
-    """Strides are told in elements."""
+    """Strides are reported in elements."""
 
     def describe(self, array: Any) -> View:
         view = super().describe(array)
@@ -184,7 +184,7 @@ class OfACopy(Boxes):
 
 
 class StartOfBlock(Boxes):
-    """A view is told to begin where its block does."""
+    """A view is reported at the start of its block."""
 
     def view(self, array: Any, step: Any) -> Any:
         made = super().view(array, step)
@@ -263,7 +263,7 @@ class Shares(Boxes):
 
 
 class Remembers(Boxes):
-    """What was read once is given again."""
+    """A second read returns the first result."""
 
     def read(self, array: Any) -> bytes:
         if not hasattr(array, "seen"):
@@ -291,7 +291,7 @@ class CannotRead(Boxes):
 
 
 class WritesBeside(Boxes):
-    """A slice is written with what lies between its elements."""
+    """A write to a slice also overwrites the bytes between its elements."""
 
     def view(self, array: Any, step: Any) -> Any:
         made = super().view(array, step)
@@ -364,7 +364,7 @@ class FirstIsLast(Boxes):
 
 
 class ShowsBoxes(Boxes):
-    """What is exported has no protocol."""
+    """The exported object has no protocol."""
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
         return array
@@ -512,79 +512,79 @@ class OtherStream(ReferenceAdapter):
 
 
 MISTAKES = {
-    Elements: "describe() of a new array of float32 and shape (3, 4) gives the strides (4, 1); expected (16, 4) bytes: it counts elements",
-    ReadsColumns: "read() of a packed array of float32 gives 1 5 9 2 6 10 3 7 …; expected 1 2 3 4 5 6 7 8 …, which lie in its memory: it "
-    "goes column by column",
+    Elements: "describe() of a new array of float32 and shape (3, 4) returns the strides (4, 1); expected (16, 4) bytes: it counts elements",
+    ReadsColumns: "read() of a packed array of float32 returns 1 5 9 2 6 10 3 7 …; expected 1 2 3 4 5 6 7 8 …, which are in its memory: it "
+    "uses column-major order",
     WritesColumns: "write() of 60 61 62 63 64 65 66 67 … to a packed array of float32 and shape (3, 4) stores 60 63 66 69 61 64 67 70 …: it "
-    "goes column by column",
-    Packs: "contiguous() changes the address of a transposed array of float32; expected that it leaves the array as it is",
-    PacksToRead: "read() changes the address of a transposed array of float32; expected that it leaves the array as it is",
-    TakesColumns: "array() makes 1 4 7 10 2 5 8 11 … of 1 2 3 4 5 6 7 8 … for a packed array of float32: it goes column by column",
+    "uses column-major order",
+    Packs: "contiguous() changes the address of a transposed array of float32; expected no change",
+    PacksToRead: "read() changes the address of a transposed array of float32; expected no change",
+    TakesColumns: "array() stores 1 4 7 10 2 5 8 11 … instead of 1 2 3 4 5 6 7 8 … in a packed array of float32: it uses column-major order",
     ClearsToRead: "read() changes the elements of",
-    Beside: "where describe() says that a new array of float32 is lies",
-    Nowhere: "describe() of a new array of float32 leads to addresses at which this process has no memory",
-    OfACopy: "one of them is about a copy",
+    Beside: "the memory that describe() reports for a new array of float32 holds",
+    Nowhere: "describe() of a new array of float32 returns addresses that are not mapped in this process",
+    OfACopy: "one of the two uses a copy",
     StartOfBlock: "describe() of a slice of rows of float32 puts element 0 0 bytes behind the start of its block; expected 16 bytes behind it",
-    Copies: "describe() of a transposed array of float32 and shape (3, 4) gives the strides (16, 4); expected (4, 12) bytes"
+    Copies: "describe() of a transposed array of float32 and shape (3, 4) returns the strides (16, 4); expected (4, 12) bytes"
     + EITHER,
-    OneStepTooFew: "describe() of a slice with steps of float32 gives the shape (6, 7); expected (3, 3)" + EITHER,
-    AddsTheFirst: "add() makes 1 2 3 4 5 6 7 of 1 2 3 4 5 6 7; expected 2 4 6 8 10 12 14" + EITHER,
-    StacksOne: "stack() makes 1 2 3 4 5 6 7 of 1 2 3 4 5 6 7; expected 1 2 3 4 5 6 7 1 …" + EITHER,
-    CopiesByItself: "what copied() gives changes with the array that it was made of" + EITHER,
-    DevicesOfTheirOwn: "device_of() of two arrays gives here and here; expected one device" + EITHER,
-    StacksNothing: "stack() raises Unsupported: boxes are not stacked, though its trait is declared",
-    Restless: "describe() of a new array of float32 gives another readonly when it is asked again",
-    Lists: "describe() of a new array of float32 gives the shape [3, 4]; expected a tuple of ints",
+    OneStepTooFew: "describe() of a slice with steps of float32 returns the shape (6, 7); expected (3, 3)" + EITHER,
+    AddsTheFirst: "add() returns 1 2 3 4 5 6 7 for 1 2 3 4 5 6 7; expected 2 4 6 8 10 12 14" + EITHER,
+    StacksOne: "stack() returns 1 2 3 4 5 6 7 for 1 2 3 4 5 6 7; expected 1 2 3 4 5 6 7 1 …" + EITHER,
+    CopiesByItself: "the array that copied() returns changes when its source is written" + EITHER,
+    DevicesOfTheirOwn: "device_of() of two arrays returns here and here; expected one device" + EITHER,
+    StacksNothing: "stack() raises Unsupported: boxes are not stacked, although the adapter declares its trait",
+    Restless: "describe() of a new array of float32 returns a different readonly on the second call",
+    Lists: "describe() of a new array of float32 returns the shape [3, 4]; expected a tuple of ints",
     Nicknames: "describe() of a new array of float32 names the element type 'float'; expected 'float32'",
-    OnAGpu: "describe() of a new array of float32 on host gives the device type 2; expected 1",
-    Swaps: "array() makes 4.6006e-41 8.96831e-44 2.30486e-41 of 1 2 3 for a short vector of float32" + EITHER,
-    Shares: "a packed array of float32 reads 60 61 62 63 64 65 66 67 … once another was made; expected 1 2 3 4 5 6 7 8 …: they share memory",
-    Remembers: "read() of a packed array of float32 gives 1 2 3 4 5 6 7 8 … after 60 61 62 63 64 65 66 67 … was written where describe() says",
-    ReadsLess: "read() of a new array of float32 and shape (3, 4) gives 47 bytes; expected 48 bytes",
-    ReadsLists: "read() of a new array of float32 and shape (3, 4) gives a list; expected 48 bytes",
+    OnAGpu: "describe() of a new array of float32 on host returns the device type 2; expected 1",
+    Swaps: "array() stores 4.6006e-41 8.96831e-44 2.30486e-41 instead of 1 2 3 in a short vector of float32" + EITHER,
+    Shares: "a packed array of float32 reads 60 61 62 63 64 65 66 67 … after a second array was created; expected 1 2 3 4 5 6 7 8 …: the two share memory",
+    Remembers: "read() of a packed array of float32 returns 1 2 3 4 5 6 7 8 … after 60 61 62 63 64 65 66 67 … was written to the memory that",
+    ReadsLess: "read() of a new array of float32 and shape (3, 4) returns 47 bytes; expected 48 bytes",
+    ReadsLists: "read() of a new array of float32 and shape (3, 4) returns a list; expected 48 bytes",
     CannotRead: "read() of a new array of float32 raises AttributeError: no attribute 'tobyte'" + EITHER,
-    WritesBeside: "also changes what lies beside its elements",
+    WritesBeside: "also changes bytes outside its elements",
     CannotWrite: "it declares the trait writes, but write() raises Unsupported: boxes are sealed",
     SealedVectors: "it declares the trait writes, but write() raises Unsupported: boxes are sealed",
-    NoWriting: "it declares the trait writes, but has no write() of its own",
-    AlwaysContiguous: "contiguous() of a transposed array of float32 is True; expected False" + EITHER,
-    NeverFrozen: "describe() of a packed array of float32 says that it can be written after freeze()",
-    FreezesCopies: "freeze() changes where a packed array of float32 lies",
-    RestridesElements: "restride() of a packed array of float32 to (8, 4) bytes gives the shape (3, 4) and the strides (32, 16)",
-    RoundsStrides: "restride() of a vector of float32 to (2,) bytes gives the shape (7,) and the strides (0,)",
-    FirstIsLast: "last() of a packed array of float32 gives 1; expected 12",
-    ShowsBoxes: "it declares that it exports DLPack on host, but what exporter() gives has no __dlpack__",
+    NoWriting: "it declares the trait writes, but does not override write()",
+    AlwaysContiguous: "contiguous() of a transposed array of float32 returns True; expected False" + EITHER,
+    NeverFrozen: "describe() of a packed array of float32 reports it as writable after freeze()",
+    FreezesCopies: "freeze() changes the address, shape or strides of a packed array of float32",
+    RestridesElements: "restride() of a packed array of float32 to (8, 4) bytes returns the shape (3, 4) and the strides (32, 16)",
+    RoundsStrides: "restride() of a vector of float32 to (2,) bytes returns the shape (7,) and the strides (0,)",
+    FirstIsLast: "last() of a packed array of float32 returns 1; expected 12",
+    ShowsBoxes: "it declares that it exports DLPack on host, but the object that exporter() returns has no __dlpack__",
     ShowsNothing: "it declares that it exports DLPack on host, but exporter() raises Unsupported: boxes stay shut",
     TakesNothing: "take() cannot be called with an offer, a protocol and a device",
-    MakesNothing: "array() on host makes nothing of any of its element types: there are no boxes left" + EITHER,
-    ShortExtent: "extent() of a packed array of float32 leaves out elements of it",
-    TightRows: "pitched() of shape (4, 5, 3) and uint8 gives the shape (4, 5, 3) and the strides (4, 3, 1)",
+    MakesNothing: "array() on host creates no array of any declared element type: there are no boxes left" + EITHER,
+    ShortExtent: "extent() of a packed array of float32 does not cover all of its elements",
+    TightRows: "pitched() of shape (4, 5, 3) and uint8 returns the shape (4, 5, 3) and the strides (4, 3, 1)",
     PlainIsForeign: "it declares foreign-order elements as foreign, but describe() of such an array names the element type 'float32'"
     + EITHER,
-    ForeignTwice: "foreign has the name 'dates' twice",
-    ForeignInNoCase: "foreign has the name 'Dates/Times'; expected lower-case letters, digits, _ and -",
-    ChangeTwice: "changes has the name 'delete' twice",
+    ForeignTwice: "foreign contains the name 'dates' twice",
+    ForeignInNoCase: "foreign contains the invalid name 'Dates/Times'; expected lower-case letters, digits, _ and -",
+    ChangeTwice: "changes contains the name 'delete' twice",
     NoWords: "foreign 'int4' has the words ((0, 4), 4); expected pairs of a type code and bits",
     OtherClause: "foreign 'dates' cites 'DLP-58'; expected DLP-23 or DLP-12",
-    UnknownNarrow: "narrow_dtypes has 'int3' in it; expected some of float4_e2m1fn, float6_e2m3fn, float6_e3m2fn",
-    OtherNarrow: "narrow() of float4_e2m1fn does not make the elements that it is given" + EITHER,
-    NoState: "the state lazy hands 0 arrays to its user; expected one",
-    TellsText: "the state lazy tells of its elements by a str; expected bytes or None",
-    StateRaises: "to make an array in the state lazy raises KeyError: 'lazy'" + EITHER,
-    AddsTwo: "kernel_increment() makes 3 4 5 6 7 8 9 of 1 2 3 4 5 6 7; expected 2 3 4 5 6 7 8",
+    UnknownNarrow: "narrow_dtypes contains 'int3'; expected some of float4_e2m1fn, float6_e2m3fn, float6_e3m2fn",
+    OtherNarrow: "narrow() of float4_e2m1fn does not store the elements that it was given" + EITHER,
+    NoState: "the state lazy passes 0 arrays to its callback; expected one",
+    TellsText: "the state lazy reports its elements as a str; expected bytes or None",
+    StateRaises: "creating an array in the state lazy raises KeyError: 'lazy'" + EITHER,
+    AddsTwo: "kernel_increment() changes 1 2 3 4 5 6 7 to 3 4 5 6 7 8 9; expected 2 3 4 5 6 7 8",
 }
-"""A wrong adapter for each mistake, and the fact that tells it."""
+"""A wrong adapter for each mistake, and its message."""
 ON_STREAMS = {
     ZeroIsDefault: "handle() of the default stream is 0; expected 1 or 2",
     FillsBytes: "fill() on a stream leaves 1.17901e+08",
     CopiesNothing: "copy() on a stream leaves 0 0 0 0 0 0 0 0 …; expected 7 7 7 7 7 7 7 7 …",
-    OtherStream: "handle() of a stream that was made of a handle is another one",
+    OtherStream: "handle() of foreign_stream() returns another handle than the given one",
 }
 
 
 @pytest.mark.parametrize("kind", MISTAKES, ids=lambda kind: kind.__name__)
 def test_a_wrong_adapter_is_told_by_what_it_says(kind: type[Adapter]) -> None:
-    """The fact, and nothing that differs from run to run: two environments are compared by these words."""
+    """The message is identical in every run, because environments are compared by it."""
     told = found(kind())
     assert told is not None
     assert MISTAKES[kind] in told
@@ -593,7 +593,7 @@ def test_a_wrong_adapter_is_told_by_what_it_says(kind: type[Adapter]) -> None:
 
 @pytest.mark.parametrize("kind", ON_STREAMS, ids=lambda kind: kind.__name__)
 def test_a_wrong_adapter_is_told_by_what_it_does_on_streams(kind: type[Adapter]) -> None:
-    """Where there are streams: the host has none, so nothing is found there."""
+    """Only devices with streams show these mistakes; the host has none."""
     assert ON_STREAMS[kind] in (found(kind(), Device.SIMULATED) or "")
     assert found(kind()) is None
 
@@ -605,18 +605,18 @@ def test_the_reference_is_trusted(device: Device) -> None:
 
 
 def test_a_flawless_adapter_of_arrays_of_its_own_is_trusted() -> None:
-    """So what the mistakes above are told by is the mistake."""
+    """So the messages above come from the mistakes."""
     assert found(Boxes()) is None
 
 
 def test_an_adapter_of_vectors_alone_is_trusted() -> None:
-    """What is tried of a packed array is tried of a vector."""
+    """Checks of a packed array use a vector instead."""
     assert found(OneDimension()) is None
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names() if name != "reference"])
 def test_the_adapters_that_are_built_in_are_trusted(name: str) -> None:
-    """As far as their libraries are here."""
+    """Adapters of installed libraries pass."""
     (measured,) = environment.measure((name,)).environment.libraries
     if measured.absent is not None and measured.untrusted is None:
         pytest.skip(measured.absent)
@@ -624,7 +624,7 @@ def test_the_adapters_that_are_built_in_are_trusted(name: str) -> None:
 
 
 class Declines(ReferenceAdapter):
-    """Its library cannot do here what it can do elsewhere: the adapter says so, and why."""
+    """The library lacks a feature here that it has elsewhere; the adapter reports that with a cause."""
 
     def pitched(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
         raise Unsupported("not on this machine") from OSError("no such thing here")
@@ -634,7 +634,7 @@ class Declines(ReferenceAdapter):
 
 
 def test_what_a_library_does_not_have_here_is_no_mistake_of_its_adapter() -> None:
-    """A cause says that it was the library that declined; kernels and memory may need what is not there."""
+    """With a cause, the library refused. Kernels and memory may need hardware that is missing."""
     assert found(Declines()) is None
 
 
@@ -662,7 +662,7 @@ def test_how_a_library_exchanges_says_nothing_about_its_adapter() -> None:
 
 
 def test_memory_is_known_without_a_crash() -> None:
-    """Ours, nobody's, and what can only be read."""
+    """Memory of this process, unmapped addresses, and read-only memory."""
     import ctypes
     import mmap
 
@@ -727,14 +727,14 @@ def installed(folder: Path, wrong: str) -> Path:
 
 
 def library(done: Finished) -> dict[str, Any]:
-    """What ``environment.json`` says of it."""
+    """Return the library's entry in ``environment.json``."""
     libraries = json.loads((done.out / "environment.json").read_text())["libraries"]
     return next(library for library in libraries if library["name"] == "stripes")
 
 
 @pytest.fixture
 def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Library]:
-    """Return what a run finds out, in a process of its own, about an adapter that is wrong in this way."""
+    """Return the library that a separate probe finds for an adapter that is wrong in this way."""
 
     def run(wrong: str) -> Library:
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(installed(tmp_path / "site", wrong)), PACKAGE)))
@@ -745,7 +745,7 @@ def probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], L
 
 
 def gaps(library: Library) -> tuple[Gap, ...]:
-    """Of a run that tests the other libraries on host memory."""
+    """Return the gaps of a run that tests the other libraries on host memory."""
     case = Case("pointer.values", "reference", "numpy", "dlpack", Device.HOST)
     return untested(Environment((library,)), [case]).unusable
 
@@ -758,7 +758,7 @@ def words(text: str) -> str:
 def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: Command, tmp_path: Path) -> None:
     """In the environment, before the first table, in the sum, in `list` and in the exit code; none of its cases is planned."""
     path = installed(tmp_path / "site", ELEMENTS)
-    fact = "adapter not to be trusted: describe() of a new array of float32 and shape (3, 4) gives the strides (4, 1)"
+    fact = "adapter not to be trusted: describe() of a new array of float32 and shape (3, 4) returns the strides (4, 1)"
     done = conformance("check", "--case", CASE, path=path)
     assert done.code == 4, done.stderr
     assert library(done)["absent"].startswith(fact)
@@ -782,29 +782,32 @@ def test_a_third_partys_wrong_adapter_is_told_and_no_run_is_green(conformance: C
 @pytest.mark.parametrize(
     ("wrong", "fact"),
     [
-        (DIES, "while its trait contiguity is tried, its process died with signal 11; the adapter or the library"),
-        (RAISES, "to ask what it can do here raises AttributeError: no attribute 'from_dlpak'"),
+        (DIES, "while its trait contiguity is checked, its process died with signal 11; the adapter or the library"),
+        (RAISES, "probing its capabilities raises AttributeError: no attribute 'from_dlpak'"),
         (
             LEAVES,
-            "while its first array is looked at, its process ended with exit code 0; the adapter or the library",
+            "while its first array is checked, its process ended with exit code 0; the adapter or the library",
         ),
         (
             ASKS_TO_END,
-            "while its trait contiguity is tried, it raises SystemExit: 0; the adapter or the library is wrong",
+            "while its trait contiguity is checked, it raises SystemExit: 0; the adapter or the library is wrong",
         ),
         ("    def load(self): os.abort()", "while its library is loaded, its process died with signal 6"),
         ("    def load(self): raise KeyboardInterrupt", "load() raises KeyboardInterrupt"),
         ("    def versions(self): raise OSError('gone')", "versions() raises OSError: gone"),
-        ("    def versions(self): return {'it': 3}", "versions() gives {'it': 3}; expected a dictionary of texts"),
-        ("    traits = {'writes'}", "its traits have 'writes' among them; expected members of"),
-        ("import sys; sys.exit(0)", "to import it raises SystemExit: 0"),
+        (
+            "    def versions(self): return {'it': 3}",
+            "versions() returns {'it': 3}; expected a dict of version strings",
+        ),
+        ("    traits = {'writes'}", "its traits contain 'writes'; expected members of"),
+        ("import sys; sys.exit(0)", "importing it raises SystemExit: 0"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "while its adapter is imported, its process died with signal 11"),
     ],
 )
 def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
     probed: Callable[[str], Library], wrong: str, fact: str
 ) -> None:
-    """What was tried is known, because it is told before."""
+    """The message has the step of the check, because the probe reports each step before it begins."""
     library = probed(wrong)
     assert (library.absent or "").startswith("adapter not to be trusted: ")
     assert fact in (library.absent or "")
@@ -813,11 +816,11 @@ def test_an_adapter_that_ends_its_probe_is_not_trusted_either(
 
 
 def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(probed: Callable[[str], Library]) -> None:
-    """Copied from NumPy's, it would have NumPy accused."""
+    """A copy of NumPy's adapter would accuse NumPy."""
     library = probed('    name = "numpy"')
     assert library.untrusted == (
-        "it is announced as 'stripes', and its class Adapter in stripes_module has the name 'numpy', so failures would be held against "
-        "another library; give the class and the entry point the same name"
+        "its entry point is 'stripes', but its class Adapter in stripes_module has the name 'numpy'; failures would accuse "
+        "another library, so give the class and the entry point the same name"
     )
     assert [gap.name for gap in gaps(library)] == ["stripes"]
 
@@ -825,7 +828,7 @@ def test_an_adapter_that_keeps_the_name_of_another_is_not_trusted(probed: Callab
 @pytest.mark.parametrize(
     ("take", "fact"),
     [
-        ("(self, offer, protocol, device, **keywords): return super().take(offer, protocol, device)", "shares memory and hands `copy` to nobody"),
+        ("(self, offer, protocol, device, **keywords): return super().take(offer, protocol, device)", "shares memory and does not pass `copy` on"),
         ("(self, offer, protocol, device): return super().take(offer, protocol, device)", "raises TypeError: "),
         ("(self, offer, protocol, device, copy=None): raise Unsupported('no')", "raises Unsupported: no"),
         ("(self, offer, protocol, device, **keywords): os.abort()", None),
@@ -845,6 +848,6 @@ def test_a_declared_copy_keyword_is_tried(take: str, fact: str | None, probed: C
 
 
 def test_an_adapter_that_cannot_be_imported_keeps_nobody_from_a_script(conformance: Command, tmp_path: Path) -> None:
-    """Whoever asks for a case of other libraries gets it, and not the end of the broken one."""
+    """A case of other libraries still runs."""
     done = conformance("repro", CASE, path=installed(tmp_path / "site", "import sys; sys.exit(0)"))
     assert (done.code, CASE in done.stdout) == (0, True)

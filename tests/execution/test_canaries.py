@@ -1,4 +1,4 @@
-"""The canaries in a run: each ends as it was built to, and nobody near them takes harm."""
+"""Canaries in a run: each has its built-in outcome, and the cases around them are not affected."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_each_canary_ends_as_built_and_each_ordinary_case_as_ever(runs: int, tmp
 
 
 def check_that_all_ended_as_planned(done: Finished, undisturbed: dict[str, str]) -> None:
-    """The canaries as they were built to, and the other cases as without them."""
+    """Canaries have their built-in outcomes, and the other cases the same outcomes as without them."""
     assert done.code == 0, done.stdout[-2000:] + done.stderr
     assert Counter(r["id"] for r in done.results) == Counter(r["id"] for r in done.plan)
     assert outcomes(done, of_canaries=False) == undisturbed
@@ -92,7 +92,7 @@ def test_every_way_to_end_has_its_canaries() -> None:
 
 
 def test_a_canary_that_ends_otherwise_makes_the_run_void(conformance: Command, tmp_path: Path) -> None:
-    """With its own exit code, and in words that nobody overlooks: here an abort that does nothing."""
+    """The run has its own exit code and a prominent message: here a canary that should abort does nothing."""
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text("import os\nos.abort = lambda: None\n")

@@ -1,4 +1,4 @@
-"""Inside a cell: a candidate in front of the path is what is imported, alone, and the cell says so."""
+"""Candidates in a cell: only the candidate at the front of the path is imported, and the cell reports it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(*command: str, path: list[Path], candidates: list[Path]) -> subprocess.C
 
 
 def seen(path: list[Path], candidates: list[Path]) -> list[Any]:
-    """What is imported, what is told by name, and all that is found."""
+    """Return the imported file, the version by name, and all distributions that are found."""
     done = run("-c", LOOK, path=path, candidates=candidates)
     assert done.returncode == 0, done.stderr
     found: list[Any] = json.loads(done.stdout)

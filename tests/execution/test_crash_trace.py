@@ -1,4 +1,4 @@
-"""A dying process tells where it dies, and dies as it would have without: real crashes, and what is read from their last words."""
+"""Crash traces: a crashing process prints its stacks and ends by the same signal. The tests use real crashes."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ void loses_its_stack(void) { __asm__ volatile("mov $16, %%rbp; mov $16, %%rsp; u
 #endif
 }
 """
-"""A library with many ways to die."""
+"""A library with many ways to crash."""
 LOADING = """
 #include <pthread.h>
 #include <unistd.h>
 static void *dies(void *nothing) { usleep(200000); *(volatile int *)nothing = 1; return nothing; }
 __attribute__((constructor)) static void loaded(void) { pthread_t one; pthread_create(&one, 0, dies, 0); sleep(60); }
 """
-"""A library of which one thread dies while another holds the lock of the dynamic linker, which the handler has to wait for."""
+"""A library with one thread that crashes while another holds the dynamic linker's lock, for which the handler has to wait."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Dead:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What is read from its words."""
+        """The notes from its output."""
         return evidence(self.words)
 
 
 def dead(code: str, how: str = "crash_trace.enable()") -> Dead:
-    """An interpreter that has run this, prepared for its death in this way."""
+    """Run this code in an interpreter with the handlers installed in this way."""
     head = "import ctypes, faulthandler, os, signal, sys\nfrom conformance.execution import crash_trace\n"
     done = subprocess.run(
         [sys.executable, "-c", f"{head}{how}\n{code}"], capture_output=True, text=True, errors="replace", timeout=120, check=False
@@ -114,7 +114,7 @@ def test_each_signal_ends_the_process_as_it_did_before_and_both_stacks_are_told(
     ],
 )
 def test_what_lies_in_python_and_c_alone_is_no_librarys_frame(code: str, number: signal.Signals) -> None:
-    """There is a stack, and nobody to name."""
+    """There is a stack, but no frame in a library."""
     told = dead(code)
     assert told.status == -number
     assert set(told.notes) == {"native stack"}
@@ -122,7 +122,7 @@ def test_what_lies_in_python_and_c_alone_is_no_librarys_frame(code: str, number:
 
 @tells
 def test_a_c_plus_plus_exception_is_told_with_its_message_and_where_it_was_thrown(library: str) -> None:
-    """In the library's own words, and without the folders of anybody's files."""
+    """The message is the library's own, without folders of files."""
     told = dead(f"ctypes.CDLL({library!r}).throws(1)")
     assert told.status == -signal.SIGABRT
     assert told.notes["terminate"] == (
@@ -155,7 +155,7 @@ def test_the_c_librarys_own_complaint_is_told(library: str) -> None:
 @tells
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="written for x86-64")
 def test_a_stack_that_cannot_be_walked_changes_nothing(library: str) -> None:
-    """The unwinder dies of it, of another signal: the process still ends by the first."""
+    """The unwinder itself crashes with another signal: the process still ends by the first."""
     assert dead(f"ctypes.CDLL({library!r}).loses_its_stack()").status == -signal.SIGILL
 
 
@@ -198,7 +198,7 @@ def test_handlers_that_were_there_before_are_not_in_the_way() -> None:
 
 @tells
 def test_the_death_of_a_process_that_was_forked_is_its_own() -> None:
-    """Its parent dies later, of another signal, and tells a stack of its own."""
+    """Its parent crashes later with another signal, and prints its own stack."""
     told = dead("""
 child = os.fork()
 if not child:
@@ -288,7 +288,7 @@ def test_the_innermost_frame_of_a_library_is_told(words: str, stack: str, frame:
 
 
 def test_a_driver_is_named_only_if_nobody_called_it() -> None:
-    """Whoever calls it is nearer to the cause."""
+    """The caller of the driver is nearer to the cause."""
     driver = Frame("/usr/lib/libcuda.so.1", "cuLaunchKernel")
     assert crash_trace.in_library([driver, Frame("/x/libcupy.so", "launch")]) == "libcupy.so: launch"
     assert crash_trace.in_library([driver, Frame("/lib/libc.so.6")]) == "libcuda.so.1: cuLaunchKernel"
@@ -316,7 +316,7 @@ def test_whatever_else_there_is_is_a_library(file: str) -> None:
 
 
 def test_what_was_said_is_told_apart_from_the_stack() -> None:
-    """Nothing of it is lost, wherever it was said; frames are told without folders."""
+    """All other output stays, at any position; frames have no folders."""
     said, frames = crash_trace.parted(GLIBC)
     assert said == "said before\nsaid between\n"
     assert frames[-1] == Frame("/usr/bin/python3.12")
@@ -356,6 +356,6 @@ def test_why_a_process_ended_itself_is_told_on_one_line(words: str, told: str | 
 
 
 def test_a_long_message_is_cut() -> None:
-    """What an exception says may be a page."""
+    """The text of an exception may be a page long."""
     words = "terminate called after throwing an instance of 'X'\n  what():  " + "a" * 5000
     assert len(evidence(words)["terminate"]) == 300

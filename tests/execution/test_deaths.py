@@ -1,4 +1,4 @@
-"""A process that was lost: what it was doing then, in words, and which clause that is about."""
+"""Lost processes: the step in words, and the clause for that step."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ INVARIANT = catalogue()["pointer.values"]
     ],
 )
 def test_a_step_is_told_with_its_actor(step: Step, told: str) -> None:
-    """The step has the role, and the case the name; what was seen afterwards is told by the same words."""
+    """The step has the role, and the case has the name. Observations after the step use the same words."""
     assert when(CASE, step) == told
     assert after(CASE, step) == ("after the check" if told == "during the check" else told.replace("while", "after"))
 
@@ -83,7 +83,7 @@ def test_every_step_has_words(doing: Doing) -> None:
 
 
 def lost(check: Callable[[Exchange], None], monkeypatch: pytest.MonkeyPatch, *, last: bool = False) -> Result:
-    """What becomes of a child whose check does this."""
+    """Return the result of a child that runs this check."""
     monkeypatch.setitem(catalogue(), OURS.invariant, replace(INVARIANT, check=check))
     run = Child(workbench=Workbench)
     try:
@@ -93,7 +93,7 @@ def lost(check: Callable[[Exchange], None], monkeypatch: pytest.MonkeyPatch, *, 
 
 
 def in_import(action: Callable[[], object]) -> Callable[[Exchange], None]:
-    """A check that does this while the consumer imports."""
+    """Return a check that calls ``action`` while the consumer imports."""
 
     def check(exchange: Exchange) -> None:
         exchange.special("NULL strides")
@@ -106,25 +106,25 @@ def in_import(action: Callable[[], object]) -> Callable[[Exchange], None]:
 @pytest.mark.parametrize(
     ("action", "how", "seen"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "died of", "SIGKILL"),
-        (lambda: os.kill(os.getpid(), 40), "died of", "signal 40"),
-        (lambda: os._exit(7), "ended by itself with", "exit code 7"),
-        (lambda: os._exit(0), "ended by itself with", "exit code 0"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed by", "SIGKILL"),
+        (lambda: os.kill(os.getpid(), 40), "was killed by", "signal 40"),
+        (lambda: os._exit(7), "exited with", "exit code 7"),
+        (lambda: os._exit(0), "exited with", "exit code 0"),
     ],
 )
 def test_a_death_names_the_actor_and_the_step(
     action: Callable[[], object], how: str, seen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal without a name has its number; exit code 0 without an answer is a death, too."""
+    """A signal without a name has its number. Exit code 0 without an answer is a crash, too."""
     result = lost(in_import(action), monkeypatch)
     assert result.reason == f"the process {how} {seen} while the reference imported the array"
     assert (result.outcome, result.code, result.step) == (Outcome.CRASH, "crash", "import")
     assert (result.role, result.given) == (CONSUMER, "NULL strides")
-    assert (result.expected, result.seen) == ("a process that goes on", seen)
+    assert (result.expected, result.seen) == ("the process survives", seen)
 
 
 def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the time that the case had."""
+    """The reason has the timeout of the case."""
     monkeypatch.setenv(deadline.VARIABLE, "0.5")
     result = lost(in_import(signal.pause), monkeypatch)
     assert result.reason == "timeout after 0.5 s while the reference imported the array"
@@ -134,15 +134,15 @@ def test_a_hang_names_the_actor_and_the_step(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("end", "told", "outcome"),
     [
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process died of SIGKILL", Outcome.CRASH),
-        (lambda: os._exit(7), "the process ended by itself with exit code 7", Outcome.CRASH),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "the process was killed by SIGKILL", Outcome.CRASH),
+        (lambda: os._exit(7), "the process exited with exit code 7", Outcome.CRASH),
         (signal.pause, "timeout after 0.5 s", Outcome.HANG),
     ],
 )
 def test_what_happens_after_the_answer_is_told_so(
     end: Callable[[], object], told: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever step came last, it is over then."""
+    """The last step is over by then."""
     send = child._send
 
     def send_and_end(writer: int, record: dict[str, Any]) -> None:
@@ -258,7 +258,7 @@ def test_the_import_of_a_library_is_not_the_cases_time(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["pointer.values", "capsule.race", "dtype.unknown", "negotiation.version-request"])
 @pytest.mark.parametrize("given", ["", "a strided view", "an array of complex128"])
 def test_a_death_on_ordinary_input_cites_the_clause_of_the_step(name: str, given: str) -> None:
-    """By the protocol of the case, whatever the invariant is about: a plain import that dies says nothing about races or versions."""
+    """The protocol of the case decides, not the invariant: a crash of a plain import says nothing about races or versions."""
     invariant = catalogue()[name]
     assert clause_of(CASE, invariant, CONSUMER, Doing.IMPORT, given) == "DLP-58"
     assert clause_of(CASE, invariant, CONSUMER, Doing.USE, given) == "DLP-58"
@@ -278,7 +278,7 @@ def test_a_death_on_crafted_input_cites_what_the_invariant_is_about() -> None:
 
 
 def test_a_death_in_a_table_cites_the_table() -> None:
-    """Its invariants are about another protocol, whatever array goes through it."""
+    """Such invariants are about another protocol than that of the array."""
     invariant = next(i for i in catalogue().values() if i.id.startswith("exchange-api.") and i.duties[PRODUCER])
     cited = clause_of(CASE, invariant, PRODUCER, Doing.EXPORT)
     assert cited in invariant.duties[PRODUCER]
@@ -296,7 +296,7 @@ def test_a_death_cites_a_clause_that_binds_the_side_at_work(name: str, protocol:
 
 @pytest.mark.parametrize(("protocol", "role"), GENERAL)
 def test_what_any_exchange_can_show_need_not_be_declared(protocol: str, role: Role) -> None:
-    """Whatever the invariant is about."""
+    """This holds for every invariant."""
     for cited in GENERAL[protocol, role]:
         assert declares(catalogue()["canary.crashes"], role, cited)
 

@@ -1,4 +1,4 @@
-"""The server that imports libraries while the run is still planned."""
+"""Fork server that imports libraries during the planning of a run."""
 
 from __future__ import annotations
 

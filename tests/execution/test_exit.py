@@ -25,7 +25,7 @@ from conformance.protocols.clauses import Level, Role
 
 NAME = "lifetime.import-until-exit"
 BOMB = "sys.modules['bomb'] = type('Bomb', (), {'__del__': lambda self: os.kill(os.getpid(), signal.SIGSEGV)})()"
-"""A thing that kills the process when the interpreter takes its modules apart."""
+"""An object that crashes the process when the interpreter clears its modules."""
 HANDLER = "import atexit; atexit.register(os._exit, 3)"
 STREAM = "sys.stdout = type('Odd', (), {'write': lambda self, text: len(text), 'flush': lambda self: 1 / 0})()"
 """A stream that the interpreter cannot flush when it exits, so its exit code is 120."""
@@ -37,7 +37,7 @@ LIBRARIES = {
     "stream": (STREAM, "pass"),
     "taking": ("pass", HANDLER),
 }
-"""What each of them does when it is loaded, and when it takes an array."""
+"""Code that each library runs when it is loaded, and when it takes an array."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_loss_without_an_exchange_does_not_accuse_the_import(
     """Its clause is the one about libraries that end a process."""
     result = at_exit[name]
     assert (result["outcome"], result["code"], result["clause"]) == ("crash", Code.PROGRAM_CRASH.value, "PY-02")
-    assert result["reason"] == f"{name} ends the process at the interpreter's exit, also without an exchange"
+    assert result["reason"] == f"{name} ends the process at the interpreter's exit, even without an exchange"
     assert str(result["seen"]).endswith(f"; a process that only loads {name}: {how}")
     assert result["accused"] == {
         "side": "consumer",
@@ -71,19 +71,19 @@ def test_a_loss_without_an_exchange_does_not_accuse_the_import(
 
 
 def test_a_loss_after_an_import_alone_accuses_the_import(at_exit: dict[str, dict[str, Any]]) -> None:
-    """The check itself has ended by then; the reason says when the process died."""
+    """The check has ended by then; the reason names the time of the loss."""
     result = at_exit["taking"]
     assert (result["outcome"], result["code"]) == ("crash", Code.CRASH.value)
-    told = "the process ended by itself with exit code 3 at the interpreter's exit, after the check had ended"
+    told = "the process exited with exit code 3 at the interpreter's exit, after the check had ended"
     assert result["reason"] == told
-    assert result["attachments"]["control"] == "a process that only loads taking ends well"
+    assert result["attachments"]["control"] == "a process that only loads taking exits cleanly"
 
 
 # -- controls
 
 
 def lost(producer: str, consumer: str) -> Result:
-    """The result of a case whose process has died at exit."""
+    """Return the result of a case that lost its process at exit."""
     case = Case(NAME, producer, consumer, "dlpack", Device.HOST)
     return Result(case, Outcome.CRASH, Level.MUST, code=Code.CRASH.value, reason="it died")
 
@@ -103,7 +103,7 @@ def test_libraries_that_end_a_process_only_together_share_the_failure() -> None:
     result = load_control.compared(lost("a", "b"), load)
     assert asked == [("a",), ("b",), ("a", "b")]
     assert (result.code, result.accused) == (Code.PROGRAM_HANG.value, None)
-    assert result.reason == "a and b keep the process from ending at the interpreter's exit, also without an exchange"
+    assert result.reason == "a and b keep the process from ending at the interpreter's exit, even without an exchange"
 
 
 def test_a_control_that_is_ended_from_outside_decides_nothing() -> None:

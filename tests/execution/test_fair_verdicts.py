@@ -1,4 +1,4 @@
-"""Every line of a run's results is fair: each failure names the accused or says why not, by a clause that binds it."""
+"""Fairness of all results of a run: each failure names the accused or a reason why not, and a clause that binds it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCHEMA = json.loads(resources.files("conformance.findings").joinpath("schemas/fi
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The real libraries that are here, on host memory, and one that is wrong: it dies while it imports."""
+    """The installed libraries on host memory, and a faulty one that crashes during its import of an array."""
     path = install(tmp_path_factory.mktemp("libraries"), "dying", take="os.kill(os.getpid(), signal.SIGSEGV)")
     command = command_in(tmp_path_factory.mktemp("run"))
     families = "capsule,negotiation,state,dtype"
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def failures(run: Finished) -> list[dict[str, Any]]:
-    """What speaks against somebody."""
+    """Results that accuse a library."""
     found = [line for line in run.results if line["verdict"] in SPEAKING]
     assert found
     return found
@@ -66,7 +66,7 @@ def test_every_failure_names_the_accused_or_says_why_it_cannot(run: Finished) ->
 
 
 def test_an_innocent_partner_of_a_library_that_dies_is_not_accused(run: Finished) -> None:
-    """Whoever gave it the array."""
+    """This holds for every producer."""
     deaths = [line for line in failures(run) if line["consumer"] == "dying" and line["outcome"] == "crash"]
     assert {line["producer"] for line in deaths} > {REFERENCE}
     assert {tuple(line["accused"]["libraries"]) for line in deaths} == {("dying",)}

@@ -43,7 +43,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "stripes/inner/core.so has changed",
     ),
     "a new file": (lambda p: (p / "a.py").write_bytes(b""), "stripes/a.py is new"),
-    "a file less": (lambda p: (p / "__init__.py").unlink(), "stripes/__init__.py is gone"),
+    "a file less": (lambda p: (p / "__init__.py").unlink(), "stripes/__init__.py is missing"),
     "a cache": (lambda p: (p / "__pycache__/x.pyc").write_bytes(b"two"), ""),
     "a hidden file": (lambda p: (p / ".git/HEAD").write_bytes(b"two"), ""),
     "compiled code beside its source": (lambda p: (p / "__init__.pyc").write_bytes(b"two"), ""),
@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
     (first.out / CONTENTS).write_bytes(b"\xff nonsense")
     again = conformance("check", "--resume", str(first.out), path=site)
     assert again.code == Exit.USAGE
-    assert "sound was rebuilt: its files differ, but the list that would name them is missing" in again.stderr
+    assert "sound was rebuilt: its files differ, but the file with their digests is missing" in again.stderr
 
 
 def test_a_library_that_starts_with_python_is_looked_at(conformance: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a folder of `check` holds, read by one reader: which of its files counts where, and who is accused."""
+"""Contents of a ``check`` folder, read by one reader: the file that counts for each case, and the accused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def passed(case: Case) -> Result:
 
 
 def failed(case: Case, role: Role = Role.CONSUMER, accused: Accused | None = None) -> Result:
-    """The case violates; nobody is accused yet."""
+    """The case violates; no library is accused yet."""
     clause = "DLP-58" if role is Role.CONSUMER else "DLP-59"
     return Result(
         case, Outcome.FAIL, Level.MUST, "values-differ", clause, role, accused=accused,
@@ -81,7 +81,7 @@ def outcomes(out: Path) -> list[str]:
 
 
 def test_a_complete_account_needs_no_journal(out: Path) -> None:
-    """Nothing is lost that is written down."""
+    """Every written result is read."""
     settle(out, passed(ONE), passed(TWO), passed(THREE))
     assert (outcomes(out), check_folder.read(out).is_complete) == (["pass"] * 3, True)
     assert check_folder.left(out).known.keys() == {ONE.id, TWO.id, THREE.id}
@@ -92,7 +92,7 @@ def test_without_an_account_the_journal_counts(out: Path) -> None:
     note(out, passed(ONE), failed(TWO), begun=[THREE])
     found = check_folder.read(out)
     assert (outcomes(out), found.is_complete) == (["pass", "fail", "lost"], False)
-    assert found.results[THREE.id]["reason"] == "planned, but without an outcome: the run has not come to it"
+    assert found.results[THREE.id]["reason"] == "no result: the run has not reached the case"
     assert check_folder.left(out).unended == {THREE.id}
 
 
@@ -128,7 +128,7 @@ def test_what_was_lost_and_decided_later_is_decided(out: Path) -> None:
 
 
 def test_a_complete_account_counts_against_a_journal_that_says_otherwise(out: Path) -> None:
-    """What is decided is not run again, so the journal was altered; a run that goes on does not take its word either."""
+    """A decided case never runs again, so a journal that differs was altered. A resumed run does not use it either."""
     settle(out, failed(ONE, accused=Accused(Side.CONSUMER, ("torch",), "tried")), passed(TWO), passed(THREE))
     note(out, passed(ONE), passed(TWO), passed(THREE))
     assert outcomes(out) == ["fail", "pass", "pass"]
@@ -198,7 +198,7 @@ def test_a_failure_of_an_invariant_that_this_suite_does_not_know_accuses_nobody(
 def test_a_result_that_was_not_planned_is_a_mistake(out: Path) -> None:
     """In the account; in the journal it is a trial."""
     settle(out, passed(OF_NUMPY))
-    told = r"line 1 of .*/results\.jsonl is a result of pointer\.values/numpy-reference.*, which was not planned"
+    told = r"line 1 of .*/results\.jsonl is a result of pointer\.values/numpy-reference.*, which is not in the plan"
     with pytest.raises(Unreadable, match=told):
         check_folder.read(out)
 

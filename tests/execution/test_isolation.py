@@ -1,4 +1,4 @@
-"""Risky cases share a child for as long as all goes well in it."""
+"""Isolation: risky cases share a child until one of them loses it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SELECTED = tuple(word for case in CASES for word in ("--case", case))
 def test_a_risky_case_that_kills_its_child_is_a_crash_and_the_next_has_a_new_child(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """Every one of them is told with its signal. What is given here no protocol allows, so no promise is broken."""
+    """Each crash is reported with its signal. No protocol allows this input, so no clause is violated."""
     path = install(tmp_path / "site", "deadly", take="os.kill(os.getpid(), signal.SIGSEGV)")
     done = conformance("check", "--between", "deadly", *SELECTED, "-n", "1", path=path)
     assert done.code == 0, done.stderr
     assert {r["verdict"] for r in done.results} == {"robustness"}
     assert set(done.outcomes().values()) == {"crash"}
-    assert {r["reason"] for r in done.results} == {"the process died of SIGSEGV while deadly imported the array"}
+    assert {r["reason"] for r in done.results} == {"the process crashed with SIGSEGV while deadly imported the array"}
 
 
 def test_a_crash_that_comes_with_the_third_import_is_the_librarys_own(conformance: Command, tmp_path: Path) -> None:
@@ -34,7 +34,9 @@ def test_a_crash_that_comes_with_the_third_import_is_the_librarys_own(conformanc
     assert sorted(done.outcomes().values())[0] == "crash"
     assert set(done.outcomes().values()) <= {"crash", "pass", "refused"}
     (told,) = [r for r in done.results if r["attempts"]]
-    assert told["reason"].startswith("the process is lost when the same case runs again: the process died of SIGABRT")
+    assert told["reason"].startswith(
+        "the process is lost when the same case runs again: the process crashed with SIGABRT"
+    )
     assert told["accused"]["libraries"] == ["deadly"]
     first, _ = told["attempts"]
     assert (first["where"], first["outcome"]) == ("in company", "crash")

@@ -1,4 +1,4 @@
-"""The journal never holds half a line that a reader could stumble over."""
+"""The journal never has a partial line in front of another line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_a_machines_end_has_cut_off_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_takes_half_a_line_has_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines before stay, and the error is told."""
+    """The lines before stay, and the error is raised."""
     path = tmp_path / "journal.jsonl"
     opened = Journal(path)
     opened.write({"event": "start", "case": "a"})
@@ -49,7 +49,7 @@ def test_a_disk_that_takes_half_a_line_has_none_of_it(tmp_path: Path, monkeypatc
 
 
 def test_text_that_is_no_text_is_kept(tmp_path: Path) -> None:
-    """An exception's message may hold anything."""
+    """The message of an exception may have any characters."""
     path = tmp_path / "journal.jsonl"
     opened = Journal(path)
     opened.write({"event": "trouble", "what": "broken \udcff and \x00 and\nlines ✓"})

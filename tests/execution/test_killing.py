@@ -71,7 +71,9 @@ def test_a_library_whose_probes_were_killed_is_not_accused(tmp_path: Path, monke
         "installed, and SIGKILL ended its probe 3 times; the sender is unknown, so check the memory limit and the library"
     )
     assert untested(Environment((library,)), [HOST]).unusable == (("one", library.absent),)
-    assert environment._driver(tmp_path)[environment.UNKNOWN] == "the process that asks the driver died with signal 9"
+    assert (
+        environment._driver(tmp_path)[environment.UNKNOWN] == "the process that queries the driver died with signal 9"
+    )
 
 
 HOST = Case("pointer.values", "reference", "reference", "dlpack", Device.HOST)

@@ -1,4 +1,4 @@
-"""What a run knows of its cases, and what happens to it when the journal cannot be written."""
+"""Results of a run in the ledger, and a journal that cannot be written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_what_has_no_result_is_left_and_would_be_lost(tmp_path: Path) -> None:
     book = opened(tmp_path, (passed(TWO),))
     book.take(passed(CANARY))
     assert book.left() == [ONE, THREE]
-    why = "planned, but without an outcome: no time"
+    why = "no result: no time"
     assert book.results("no time") == (
         Result(ONE, Outcome.LOST, Level.MUST, reason=why),
         passed(TWO),
@@ -67,7 +67,7 @@ def test_the_status_counts_verdicts_of_before_and_of_now(tmp_path: Path) -> None
 
 
 def test_cases_beside_the_plan_count_for_nothing_but_are_run_once(tmp_path: Path) -> None:
-    """They tell who is accused; one that is known from before is not left."""
+    """Trials determine the accused. A trial with an earlier result does not run again."""
     before, new = case("pointer.values", "trial"), case("pointer.values", "other trial")
     book = opened(tmp_path, (passed(ONE), passed(before)))
     book.add_trials([before, new])

@@ -1,4 +1,4 @@
-"""What a monitor does with a case: whose company, when again, when the GPU is looked at. With children made of paper."""
+"""Monitors: the child for each case, repeats, and checks of the GPU. The tests use fake children."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from conformance.protocols.clauses import Level
 
 @dataclass
 class Script:
-    """How each case ends, try by try (``pass`` when there is nothing left), and what the GPU answers to each probe."""
+    """Outcomes of each case by try (``pass`` if none is left), and the GPU's answers to probes."""
 
     endings: dict[str, list[Outcome]] = field(default_factory=dict)
     probes: list[str | None] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Script:
 
 @dataclass
 class Paper:
-    """A child that does what is written."""
+    """A fake child with prepared outcomes."""
 
     script: Script
     pid: int
@@ -99,7 +99,7 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Script:
-    """A world in which nobody waits."""
+    """A monitor without waits."""
     monkeypatch.setattr(monitor.time, "sleep", pauses.append)
     return Script()
 
@@ -126,7 +126,7 @@ def test_the_process_of_the_newest_case_is_known(script: Script) -> None:
 
 
 def test_a_new_process_keeps_nothing_open_of_its_living_siblings(script: Script) -> None:
-    """Nor what is the monitor's own: a sibling's end would go unnoticed otherwise."""
+    """They also close the monitor's own descriptors: otherwise the end of a sibling would go unnoticed."""
     watch = Monitor(script.start, (3, 4))
     watch.run(case("a"), Isolation.SHARED)
     watch.run(case("b"), Isolation.CHILD)
@@ -139,7 +139,7 @@ def test_a_new_process_keeps_nothing_open_of_its_living_siblings(script: Script)
 
 
 def test_closing_ends_whatever_still_lives(script: Script) -> None:
-    """Ordinary company and risky company, and the newest of all."""
+    """The child of ordinary cases, the one of risky cases, and the newest child."""
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
     watch.run(case("b"), Isolation.CHILD)
@@ -165,7 +165,7 @@ def test_all_cases_of_the_lost_process_are_told(script: Script) -> None:
 def test_who_kills_its_company_is_tried_again_in_a_new_process(
     script: Script, death: Outcome, isolation: Isolation
 ) -> None:
-    """Both tries are told, and the next case has a process that is sound."""
+    """The result has both tries, and the next case runs in a new process."""
     script.endings = {"b": [death, death]}
     watch = Monitor(script.start)
     _, lost, after = [watch.run(case(name), isolation) for name in "abc"]
@@ -177,7 +177,7 @@ def test_who_kills_its_company_is_tried_again_in_a_new_process(
 
 @pytest.mark.parametrize("first", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
 def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outcome) -> None:
-    """Nobody knows whose it is: another case of that process may have done it."""
+    """The cause is unknown: another case of that process may have caused it."""
     script.endings = {"b": [first]}
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
@@ -192,7 +192,7 @@ def test_a_death_that_does_not_show_again_is_no_pass(script: Script, first: Outc
 
 
 def test_a_failure_right_after_a_restart_is_tried_again_alone(script: Script) -> None:
-    """A restart may itself be to blame; both tries are told."""
+    """The restart itself may be the cause; the result has both tries."""
     script.endings = {"a": [Outcome.CRASH, Outcome.CRASH], "b": [Outcome.FAIL, Outcome.FAIL], "c": [Outcome.FAIL]}
     watch = Monitor(script.start)
     _, after, later = [watch.run(case(name), Isolation.SHARED) for name in "abc"]
@@ -219,7 +219,7 @@ def test_a_risky_case_without_a_decision_runs_again_without_company(script: Scri
 
 
 def test_cases_of_one_company_share_a_new_process_with_nothing_else(script: Script) -> None:
-    """Also if each would be alone otherwise. The process ends with the company."""
+    """Also cases that would otherwise run alone. The process ends with the company."""
     watch = Monitor(script.start)
     watch.run(case("a"), Isolation.SHARED)
     for name, company in (("b", "one"), ("c", "one"), ("d", "two")):
@@ -232,7 +232,7 @@ def test_cases_of_one_company_share_a_new_process_with_nothing_else(script: Scri
 
 
 def test_a_case_that_ends_the_process_of_a_company_runs_again_as_the_first(script: Script) -> None:
-    """So it is decided like any other death, and the rest of the company goes on."""
+    """So it is decided like any other crash, and the rest of the company still runs."""
     script.endings = {"b": [Outcome.CRASH, Outcome.CRASH]}
     watch = Monitor(script.start)
     results = [watch.run(case(name), Isolation.RISKY, "one") for name in "abc"]
@@ -242,7 +242,7 @@ def test_a_case_that_ends_the_process_of_a_company_runs_again_as_the_first(scrip
 
 @pytest.mark.parametrize("isolation", [Isolation.CHILD, Isolation.EXIT])
 def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: Isolation) -> None:
-    """One process each, that is gone afterwards."""
+    """Each case has its own process, which ends afterwards."""
     watch = Monitor(script.start)
     for name in "ab":
         watch.run(case(name), isolation)
@@ -253,7 +253,7 @@ def test_who_changes_what_others_see_is_always_alone(script: Script, isolation: 
 
 @pytest.mark.parametrize("isolation", [Isolation.SHARED, Isolation.RISKY])
 def test_a_crash_costs_one_start_besides_the_second_try(script: Script, isolation: Isolation) -> None:
-    """The second try is the first case of the next company; the GPU is looked at in the process in which the next case runs."""
+    """The second try is the first case of the next child. The GPU is checked in the process in which the next case runs."""
     script.endings = {"b": [Outcome.CRASH, Outcome.CRASH]}
     watch = Monitor(script.start)
     for name in "abc":
@@ -307,13 +307,13 @@ def test_a_gpu_that_comes_back_is_used_again(script: Script, pauses: list[float]
 
 
 def test_a_gpu_that_does_not_come_back_loses_its_cases_and_no_others(script: Script) -> None:
-    """Not run is told as such, with the case after which it happened. The last try says nothing: the GPU may have been gone before it."""
+    """A case that did not run is reported so, with the case before it. The last try says nothing: the GPU may have been unusable before it."""
     script.endings = {"a": [Outcome.HANG, Outcome.HANG]}
     script.probes = ["no answer"] * 20
     watch = Monitor(script.start)
     first = watch.run(case("a", Device.CUDA), Isolation.SHARED)
     later, host = watch.run(case("b", Device.CUDA), Isolation.SHARED), watch.run(case("c"), Isolation.SHARED)
-    told = f"the GPU cannot be used any more after {case('a', Device.CUDA).id}: no answer"
+    told = f"the GPU is unusable after {case('a', Device.CUDA).id}: no answer"
     assert (first.outcome, first.attempts[1].outcome) == (Outcome.HANG, Outcome.LOST)
     assert first.attempts[1].reason == told
     assert later == Result(case("b", Device.CUDA), Outcome.LOST, Level.MUST, reason=told)

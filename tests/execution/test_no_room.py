@@ -1,4 +1,4 @@
-"""A disk that fills up: one sentence, its own exit code, and files that can be read and gone on with."""
+"""Full disk: one message, a separate exit code, and files that can be read and resumed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def fill(folder: Path, leave: int) -> None:
 
 
 def test_a_run_that_fills_the_disk_says_so_and_leaves_whole_lines(conformance: Command, small_disk: Path) -> None:
-    """What was found out before is there, and after making room the rest is run."""
+    """Earlier results stay, and the rest runs after there is room again."""
     planned = 1 + len(conformance("list", "--cases", *SELECTION[:-2]).stdout.splitlines()) - 1
     fill(small_disk, 700_000)
     out = small_disk / "out"

@@ -1,4 +1,4 @@
-"""Dictionaries that the suite writes itself: nobody is accused of them."""
+"""Dictionaries that the suite itself writes accuse no library."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWN = "cuda_python"
 def failed(
     consumer: str, cited: str, role: Role, side: Side | None, *, libraries: tuple[str, ...] = (), outcome: Outcome = Outcome.FAIL
 ) -> Result:  # fmt: skip
-    """A failure of an exchange of what CUDA Python's users write, with who is accused of it then."""
+    """Return the accused failure of an exchange with the suite's exporter for CUDA Python."""
     case = Case("pointer.values", OWN, consumer, "cai", Device.CUDA)
     at_fault = Accused(side, libraries) if side else None
     result = Result(
@@ -37,7 +37,7 @@ def test_only_cuda_pythons_arrays_are_shown_by_the_suite() -> None:
 @pytest.mark.parametrize("consumer", ["reference", "torch"])
 @pytest.mark.parametrize("cited", ["CAI-05", "CAI-22", "PY-01"])
 def test_nobody_is_accused_of_a_dictionary_that_the_suite_wrote(consumer: str, cited: str) -> None:
-    """What is wrong with it is the suite's own mistake, and decides nothing."""
+    """A fault in it is a mistake of the suite, so the case is inconclusive."""
     result = failed(consumer, cited, Role.PRODUCER, Side.PRODUCER)
     assert (result.outcome, result.accused, result.clause) == (Outcome.INCONCLUSIVE, None, "")
     assert result.reason.startswith("the class around an allocation that CUDA Python's users write")

@@ -1,4 +1,4 @@
-"""Which failures are run again, alone, before anybody is accused of them."""
+"""Repeats of failures in a second process, before they accuse a library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def case(*values: str, invariant: str = "pointer.values", pair: tuple[str, str] 
 
 
 def failed(at: Case, code: Code = Code.VALUES_CHANGED, given: str = "") -> Result:
-    """A failure, as a shared process tells it."""
+    """A failure in a shared process."""
     return Result(at, Outcome.FAIL, Level.MUST, code.value, "DLP-58", Role.CONSUMER, given=given)
 
 
@@ -37,7 +37,7 @@ def again(result: Result, alone: Outcome = Outcome.FAIL) -> Result:
 
 
 def left(results: Iterable[Result], *deadly: str) -> list[list[str]]:
-    """The cases that are still to be seen alone, by kind."""
+    """Return the cases that still need a repeat, by kind."""
     return [[result.case.id for result in members] for members in repeats.unproven(results, deadly)]
 
 
@@ -152,7 +152,7 @@ COPIES = "offer = type(offer)(offer._source.copied())"
 def test_a_failure_that_shows_alone_accuses_and_one_case_of_its_kind_is_tried(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """Both tries are told, and what had run before in the same process; the others stand as they were."""
+    """The result has both tries and the earlier cases of the process; the other failures do not change."""
     done = conformance("check", *SELECTED, path=install(tmp_path / "site", "guilty", take=COPIES))
     assert (done.code, set(done.outcomes().values())) == (1, {"fail"})
     (told,) = [record for record in done.results if record["attempts"]]
@@ -164,7 +164,7 @@ def test_a_failure_that_shows_alone_accuses_and_one_case_of_its_kind_is_tried(
 
 
 def test_failures_on_a_gpu_are_repeated_in_one_process_with_no_other_case(conformance: Command, tmp_path: Path) -> None:
-    """The simulated device stands for a GPU. One failure of each kind is tried again, and both tries are told."""
+    """The simulated device stands for a GPU. One failure of each kind is repeated, and the result has both tries."""
     host, simulated = "reference-guilty/dlpack/host", "reference-guilty/dlpack/simulated"
     others = (f"pointer.consumer-write-seen/{simulated}/c-order", f"pointer.producer-write-seen/{simulated}/c-order")
     cases = (CASES[0].replace(host, simulated), *others)
@@ -183,7 +183,7 @@ def test_failures_on_a_gpu_are_repeated_in_one_process_with_no_other_case(confor
 
 
 def test_a_failure_that_does_not_show_alone_accuses_nobody(conformance: Command, tmp_path: Path) -> None:
-    """It may be the doing of whatever ran before in its process; the run says so, and is not clean."""
+    """An earlier case in its process may have caused it. The run reports this, and is not clean."""
     take = f"Adapter.taken = getattr(Adapter, 'taken', 0) + 1\n        if Adapter.taken > 1: {COPIES}"
     done = conformance("check", *SELECTED, path=install(tmp_path / "site", "guilty", take=take))
     assert done.code == 0

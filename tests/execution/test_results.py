@@ -1,4 +1,4 @@
-"""One case's result: its verdict, what two tries of it add up to, and the files that it is written to and read from."""
+"""Result of one case: its verdict, the combination of two tries, and its files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ended(outcome: Outcome, seconds: float = 0.0) -> Result:
 @pytest.mark.parametrize("level", Level)
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_verdict_follows_from_the_outcome_and_a_failures_level(outcome: Outcome, level: Level) -> None:
-    """A lost process violates unless the input was illegal; what did not end accuses nobody, and never counts as kept."""
+    """A lost process is a violation unless the input was illegal. A case without an end accuses no library, and never counts as a pass."""
     failed = {
         Level.MUST: "violates",
         Level.SHOULD: "deviates",
@@ -134,12 +134,12 @@ def test_notes_lie_beside_what_a_result_has() -> None:
 
 @pytest.mark.parametrize("bad", [Outcome.CRASH, Outcome.HANG, Outcome.POISONED])
 def test_a_lost_process_violates_whatever_the_invariant_demands(bad: Outcome) -> None:
-    """With a clause of the side that was at work; a process that ended by itself was expected to go on."""
+    """The clause binds the side at work. If the process ended by itself, the expectation is that it survives."""
     told, step = {"stderr": "words", "stdout": ""}, Step(Doing.EXPORT, given="strided rows")
     lost = died(CASE, catalogue()[CASE.invariant], step, bad, "SIGSEGV", seen="signal 11", attachments=told)
     assert (lost.outcome, lost.level, lost.verdict.word, lost.role) == (bad, Level.MUST, "violates", Role.PRODUCER)
     assert (lost.step, lost.given, lost.reason) == ("export", "strided rows", "SIGSEGV")
-    assert (lost.expected, lost.seen, lost.attachments) == ("a process that goes on", "signal 11", {"stderr": "words"})
+    assert (lost.expected, lost.seen, lost.attachments) == ("the process survives", "signal 11", {"stderr": "words"})
     assert lost.clause.startswith("DLP-")
 
 
@@ -158,7 +158,7 @@ def test_no_clause_is_broken_where_the_suite_had_made_what_is_forbidden() -> Non
 @pytest.mark.parametrize("alone", CLEARED)
 @pytest.mark.parametrize("first", ACCUSED)
 def test_what_does_not_show_again_alone_is_undecided(first: Outcome, alone: Outcome) -> None:
-    """Neither a pass nor an accusation: no code, no clause. Both tries are told, and the first one's attachments kept."""
+    """No pass and no accusation: no code and no clause. The result has both tries and the attachments of the first."""
     together = put_together(ended(first, 1.0), ("a",), Where.COMPANY, ended(alone, 2.0))
     assert together == Result(
         CASE,
@@ -203,14 +203,14 @@ def test_lines_are_written_as_they_are_and_read_back(tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_pair_is_written_and_read_back(tmp_path: Path) -> None:
-    """A library's exception may hold one, and costs nobody the results."""
+    """An exception of a library may have one, and the other results are still written."""
     results.write_lines(tmp_path / "a.jsonl", [{"a": "é\ud800"}])
     assert (tmp_path / "a.jsonl").read_bytes() == b'{"a": "\xc3\xa9\\ud800"}\n'
     assert list(results.read_lines(tmp_path / "a.jsonl")) == [{"a": "é\ud800"}]
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    """It is the last, and nobody knows what it would have said."""
+    """The last line is unfinished, so its content is unknown."""
     path = tmp_path / "journal.jsonl"
     path.write_text('{"a": 1}\n{"b": 2}\n{"c"')
     assert list(results.read_lines(path)) == [{"a": 1}, {"b": 2}]

@@ -1,4 +1,4 @@
-"""A run that was interrupted leaves what it knew, and can be gone on with."""
+"""Interrupted runs keep their results, and can be resumed."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_who_is_asked_to_stop_puts_down_what_is_known_and_says_how_to_go_on(
 
 
 def test_a_run_ends_at_its_limit(conformance: Command) -> None:
-    """What it has not come to is lost, and can be gone on with."""
+    """Cases that it did not reach are lost, and a resumed run runs them."""
     stopped = conformance("check", *SELECTION, "--limit", "0.4")
     assert (stopped.code, "the run reached its limit of 0.4 s" in stopped.stderr) == (4, True)
     assert "lost" in stopped.outcomes().values()
@@ -165,7 +165,7 @@ CASE = "pointer.same-address/numpy-copying/dlpack/host/c-order/float32"
 
 
 def test_cases_that_only_tell_who_is_accused_are_not_run_again(conformance: Command, tmp_path: Path) -> None:
-    """They were not planned, and what they told is in the journal: with it the run that goes on says what the first one said."""
+    """Trials are not in the plan, and their results are in the journal. So a resumed run accuses the same libraries."""
     copied = "source = offer._source; offer = type(offer)(getattr(source, 'copied', getattr(source, 'copy', None))())"
     path = install(tmp_path / "site", "copying", take=copied)
     first = conformance("check", "--between", "numpy,copying", "--case", CASE, path=path)
@@ -195,7 +195,7 @@ def test_without_its_journal_a_complete_run_has_nothing_left_to_do(conformance: 
 def test_a_run_killed_before_its_plan_is_written_leaves_none_not_the_one_from_before(
     conformance: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Going on with it would run what nobody has asked for."""
+    """A resumed run would run cases that the user did not select."""
     conformance("check", "--between", "reference", "--case", PLAIN)
     out = tmp_path / "conform-results"
     assert check_folder.left(out).cases

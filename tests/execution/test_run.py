@@ -1,4 +1,4 @@
-"""The command ``check`` as a whole: what it writes, what it accounts for, how it ends."""
+"""The command ``check`` as a whole: its files, its accounting and its exit codes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_one_case_can_be_run_alone_by_its_id(conformance: Command) -> None:
 def test_a_library_that_kills_its_process_costs_its_own_cases_only(
     conformance: Command, tmp_path: Path, take: str, outcome: str, told: str
 ) -> None:
-    """Each death is one bad outcome with its reason; every other case still has its own."""
+    """Each crash is one outcome with its reason; every other case still has its own."""
     path = install(tmp_path / "site", "deadly", take=f"if offer._source.view.ndim == 3: {take}")
     selection = ("--between", "deadly", "--family", "pointer", "--tier", "full", "-n", "2", "--deadline", "1")
     done = conformance("check", *selection, path=path)
@@ -97,7 +97,7 @@ def test_a_library_that_dies_while_it_is_probed_is_absent_with_the_signal(confor
 def test_a_violation_is_told_in_a_sentence_with_the_library_that_is_accused(
     conformance: Command, tmp_path: Path
 ) -> None:
-    """What it does, and the name of the finding, by which there is a report on it."""
+    """The output has the failure and the id of the finding, which selects a report about it."""
     path = install(tmp_path / "site", "copying", take="offer = type(offer)(offer._source.copied())")
     done = conformance("check", "--between", "copying", "--family", "pointer", "--tier", "quick", path=path)
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""The order in which jobs are handed out: what is telling first, mixed, and few starts of processes at a time."""
+"""Order of jobs: the most informative first, shuffled, and few starts of processes at a time."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_few_jobs_at_a_time_start_processes_while_there_are_others(processes: in
 
 
 def test_when_nothing_else_is_left_all_processes_start_others() -> None:
-    """Nobody waits."""
+    """No process waits."""
     schedule = Schedule(jobs(9, Isolation.CHILD), "", 2)
     assert len(all_of(schedule, starting=2)) == 9
     assert schedule.is_empty
@@ -191,7 +191,7 @@ def died(case: Case) -> Result:
 
 
 def test_an_exchange_that_keeps_ending_processes_runs_with_the_risky_cases() -> None:
-    """From the second death on, and no other exchange does."""
+    """From its second crash on; other exchanges stay."""
     deadly, (job, *_) = Deadly(), jobs(1)
     deadly.note(died(QUICK), Isolation.SHARED)
     assert deadly.moved(job) is job
@@ -221,7 +221,7 @@ def test_only_ordinary_jobs_are_moved(isolation: Isolation) -> None:
 
 
 def test_deaths_in_processes_of_their_own_move_nothing() -> None:
-    """They end no company."""
+    """Their crashes affect no other case."""
     deadly, (job, *_) = Deadly(), jobs(1)
     for isolation in (Isolation.RISKY, Isolation.CHILD, Isolation.EXIT) * 2:
         deadly.note(died(QUICK), isolation)

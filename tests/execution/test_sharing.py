@@ -53,7 +53,7 @@ def test_runs_share_the_gpus() -> None:
 
 @pytest.mark.parametrize(("theirs", "ours"), [(True, False), (False, True), (True, True)])
 def test_who_has_to_be_alone_is_alone(*, theirs: bool, ours: bool) -> None:
-    """Whoever comes second waits, says so, and goes on when the other ends, here by a kill."""
+    """The second run waits, reports that, and continues when the first one ends, here by a kill."""
     other = other_run(alone=theirs)
     told, done = threading.Event(), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The supervisor when its own helpers fail: a monitor that does not answer, a server that dies."""
+"""Supervisor with failed processes of the run itself: a monitor that does not answer, a server that ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_monitor_that_does_not_answer_is_killed_and_its_case_has_no_result(
     done = run(tmp_path, monkeypatch, f"os.kill({MONITOR}, signal.SIGSTOP); time.sleep(600)", [])
     first, *others = done.results
     assert first.outcome is Outcome.INCONCLUSIVE
-    assert "the process that runs it did not answer within 2 s, and had to be killed, twice" in first.reason
+    assert "its monitor did not answer within 2 s, and was killed, twice" in first.reason
     assert {r.outcome for r in others} == {Outcome.PASS}
     assert len(told(tmp_path)) == 2
 
@@ -74,7 +74,7 @@ def test_a_server_that_dies_is_started_again(tmp_path: Path, monkeypatch: pytest
     assert statuses[-1].done == len(CASES)
     starts = [r["case"] for r in read_lines(tmp_path / "out" / journal.FILE) if r["event"] == "start"]
     assert starts.count(CASES[0].id) == 2
-    assert any(what.startswith("the server that forks processes ended with SIGKILL") for what in told(tmp_path))
+    assert any(what.startswith("the fork server ended with SIGKILL") for what in told(tmp_path))
 
 
 def ending(monkeypatch: pytest.MonkeyPatch, script: str, times: int = 10**6) -> list[str]:
@@ -101,7 +101,7 @@ def test_what_never_works_ends_with_everything_lost_and_the_reason(
     done = run(tmp_path, monkeypatch, "pass", [])
     assert {r.outcome for r in done.results} == {Outcome.LOST}
     assert len(done.lost) == len(CASES)
-    reason = "the server that forks processes ended with exit code 7, and the last line of output was 'no such luck'"
+    reason = "the fork server ended with exit code 7, and the last line of output was 'no such luck'"
     assert all(reason in r.reason for r in done.results)
     assert done.stopped.startswith(f"no process can begin a case: {reason}")
     assert len(told(tmp_path)) == len(starts) == supervisor._FUTILE
@@ -115,7 +115,7 @@ def test_a_case_that_nobody_could_run_is_no_complete_run(tmp_path: Path, monkeyp
     """The run continues with the other cases; its journal says that cases are left."""
     done = run(tmp_path, monkeypatch, f"os.kill({MONITOR}, signal.SIGKILL), time.sleep(600)", [])
     assert [r.outcome for r in done.results] == [Outcome.LOST] + [Outcome.PASS] * 4
-    assert "no process to run" in done.results[0].reason
+    assert "no process could run" in done.results[0].reason
     (stop,) = [record for record in read_lines(tmp_path / "out" / journal.FILE) if record["event"] == "stop"]
     assert stop["why"] != journal.COMPLETE
     assert "left" in stop["why"]

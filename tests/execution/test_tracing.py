@@ -1,4 +1,4 @@
-"""Whose doing the death of a later case is: suspect and victim run again in one process. In a world that is written down."""
+"""Trace of a crash to an earlier case: suspect and victim run again in one process. The tests use prepared outcomes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def innocents(many: int) -> list[Case]:
 
 
 Dies = Callable[[Sequence[Case]], bool]
-"""Whether a process that has run these cases dies in the last of them."""
+"""Whether a process that runs these cases crashes in the last of them."""
 
 
 @dataclass
@@ -103,13 +103,13 @@ def test_the_producer_is_accused_where_it_is_the_one() -> None:
 
 
 def test_a_victim_that_dies_after_itself_accuses_no_other_case() -> None:
-    """It dies whenever it is not the first of its process, whatever ran before: the reference as well."""
+    """It crashes whenever it is not the first case of its process, also after the reference."""
     world = World(lambda cases: len(cases) > 1 and cases[-1] == VICTIM)
     assert Tracer(world.together).culprit(VICTIM, [CULPRIT]) is None
 
 
 def test_a_victim_that_only_its_own_libraries_end_is_the_culprit_itself() -> None:
-    """It dies after itself and after other cases of its library, and not after the same exchange between references."""
+    """It crashes after itself and after other cases of its library, but not after the same exchange between references."""
     world = World(lambda cases: cases[-1] == VICTIM and any(case != PLAIN for case in cases[:-1]))
     found = Tracer(world.together).culprit(VICTIM, [CULPRIT])
     assert found is not None
@@ -125,7 +125,7 @@ def test_what_happens_after_the_reference_as_well_accuses_nobody() -> None:
 
 
 def test_what_does_not_show_twice_accuses_nobody() -> None:
-    """One more death may be luck."""
+    """A single repeat may be chance."""
     deaths = iter([True, False])
 
     def dies(cases: Sequence[Case]) -> bool:
@@ -159,7 +159,7 @@ def test_a_known_culprit_is_tried_first() -> None:
 
 
 def test_forbidden_input_is_a_matter_of_robustness_later_as_well() -> None:
-    """The suite itself had made what the protocol forbids."""
+    """The suite itself had created the illegal input."""
     found = Tracer(World(left_by("two"), Step(illegal=True)).together).culprit(VICTIM, [CULPRIT])
     assert found is not None
     assert (found.level, found.clause) == (Level.ROBUSTNESS, "")
@@ -189,7 +189,7 @@ def test_a_death_in_a_later_case_is_the_doing_of_the_one_that_has_caused_it(
 def test_what_is_freed_when_caches_are_cleared_is_the_doing_of_its_own_case(
     conformance: Command, tmp_path: Path, cleared: str
 ) -> None:
-    """A library keeps an import for later, and dies of it once it is let go of: at the next collection, or by its own call."""
+    """A library keeps an import, and crashes when it is released: at the next collection, or by its own call."""
     keep = "self.kept.append(trap)" if cleared == "a call" else "trap.itself = trap"
     take = f"""if offer._source.view.ndim == 3:
             class Trap:
@@ -209,7 +209,7 @@ def test_what_is_freed_when_caches_are_cleared_is_the_doing_of_its_own_case(
     lost = [result for result in done.results if result["outcome"] == "crash"]
     assert lost
     assert {result["step"] for result in lost} == {"settle"}
-    told = "after the exchange, when the garbage was collected and caches were cleared; the check had ended as pass"
+    told = "after the exchange, during garbage collection and the clearing of caches; the check had ended as pass"
     assert all(told in result["reason"] for result in lost)
     assert {tuple(result["accused"]["libraries"]) for result in lost} == {("later",)}
     assert not [result["id"] for result in done.results if result["outcome"] == "inconclusive"]

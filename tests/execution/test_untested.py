@@ -141,10 +141,10 @@ def test_a_device_on_which_the_run_has_cases_counts_for_every_library_that_suppo
 def test_a_library_that_is_named_and_has_nothing_on_the_device_is_a_mistake() -> None:
     """The run would otherwise test the reference alone."""
     environment = Environment((NUMPY, TORCH))
-    with pytest.raises(plan.BadSelection, match="numpy has no arrays on cuda here; it has on host"):
+    with pytest.raises(plan.BadSelection, match="numpy has no arrays on cuda here; it has arrays on host"):
         plan.restrict(environment, plan.Selection(devices=(Device.CUDA,), between=("numpy",)))
     with pytest.raises(
-        plan.BadSelection, match=r"torch has no arrays on cuda here \(built without CUDA\); it has on host"
+        plan.BadSelection, match=r"torch has no arrays on cuda here \(built without CUDA\); it has arrays on host"
     ):
         plan.restrict(environment, plan.Selection(devices=(Device.CUDA,), between=("torch",)))
 

@@ -1,4 +1,4 @@
-"""What the results of a run add up to: canaries apart, and the exit code."""
+"""Summary of a run's results: canaries, and the exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_canaries_and_libraries_are_told_apart() -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_canary_surprises_unless_it_ends_as_built_or_not_at_all(outcome: Outcome) -> None:
-    """What never ended is lost, like any other case; a library never surprises."""
+    """A canary without a result is lost, like any other case. A case of a library is never a surprise."""
     ended = (result(outcome), crashing(outcome))
     expected = () if outcome in (Outcome.CRASH, Outcome.LOST) else (crashing(outcome),)
     assert canaries.surprises(ended) == expected
@@ -77,7 +77,7 @@ def test_the_worst_decides_the_exit_code(results: tuple[Result, ...], code: Exit
 
 
 def test_accusations_that_are_not_settled_make_a_run_incomplete() -> None:
-    """A run that was stopped does not say whom its failures accuse."""
+    """A stopped run does not name the accused of its failures."""
     codes = [exit_code(Run((kept,), 0.0, unsettled=1)) for kept in (KEPT, BROKEN, SILENT)]
     assert codes == [Exit.INCOMPLETE, Exit.INCOMPLETE, Exit.VOID]
 

@@ -1,4 +1,4 @@
-"""How one case becomes a result, whatever happens in it."""
+"""The workbench turns every end of a case into a result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Check = Callable[[Exchange], None]
 
 
 def ran(check: Check, case: Case = CASE) -> Result:
-    """The result of a case whose check does this."""
+    """Return the result of a case with this check."""
     return Workbench().run(case, replace(catalogue()[case.invariant], check=check))
 
 
@@ -92,7 +92,7 @@ def sick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Panic(BaseException):
-    """What Rust's panics are: no ``Exception``."""
+    """A stand-in for Rust's panics, which are no ``Exception``."""
 
 
 @pytest.mark.parametrize("error", [Panic("unwrap on None"), SystemExit(0)])
@@ -202,7 +202,7 @@ def test_a_context_that_is_lost_in_a_step_is_told_with_the_step() -> None:
 
 @pytest.mark.usefixtures("sick")
 def test_a_context_that_is_found_lost_at_the_end_is_told_with_what_came_before() -> None:
-    """Nobody knows which step it was; how the check had ended is told, too."""
+    """The step is unknown; the result also has the outcome of the check."""
     told = "the CUDA context is corrupted: error 700, seen after arrays were released; the check had ended as pass"
     assert ran(at_work, ON_GPU).reason == told
     told = (
@@ -215,7 +215,7 @@ def test_a_context_that_is_found_lost_at_the_end_is_told_with_what_came_before()
 
 
 def test_a_failure_becomes_a_result_with_all_that_it_says() -> None:
-    """What is special about the input comes from the case, where the check says nothing of it."""
+    """The special input comes from the case, if the check does not name it."""
     assert replace(ran(failing()), duration=0.0) == Result(
         CASE, Outcome.FAIL, Level.MUST, "values-changed", "DLP-58", Role.CONSUMER, given="a view with an offset",
         reason="other elements", expected="1", seen="2",
@@ -249,13 +249,13 @@ def test_a_failure_on_illegal_input_breaks_no_promise() -> None:
 
 
 def test_to_take_illegal_input_is_no_failure_by_itself() -> None:
-    """Nothing went wrong that anybody could see."""
+    """Nothing visible went wrong."""
     result = ran(failing(code=Code.ILLEGAL_ACCEPTED, before=lambda exchange: exchange.illegal("a rank of -1")))
     assert (result.verdict.word, result.level, result.clause) == ("observed", Level.OBSERVED, "")
 
 
 def test_a_clause_that_the_invariant_does_not_declare_accuses_nobody() -> None:
-    """It is a mistake of the suite's, and told as such."""
+    """It is reported as a mistake of the suite."""
     result = ran(failing("DLP-30"))
     assert (result.outcome, result.code, result.clause, result.accused) == (Outcome.INCONCLUSIVE, "", "", None)
     assert result.reason == (

@@ -11,7 +11,7 @@ FAULTY = """\
 view = offer._source.view
         if view.ndim == 3 and view.contiguous: os.kill(os.getpid(), signal.SIGSEGV)
         if view.ndim == 1: offer = type(offer)(offer._source.copied())"""
-"""It copies what it can share, and dies of packed arrays in three dimensions."""
+"""It copies arrays that it could share, and crashes on packed arrays of three dimensions."""
 
 
 @pytest.fixture(scope="session")

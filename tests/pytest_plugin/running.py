@@ -1,4 +1,4 @@
-"""Running pytest over the suite as a user does, in a process of its own, and reading its JUnit XML."""
+"""Run pytest over the suite in a subprocess, as a user does, and read its JUnit XML."""
 
 from __future__ import annotations
 

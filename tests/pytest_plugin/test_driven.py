@@ -1,4 +1,4 @@
-"""pytest with a supervisor behind it: it collects the jobs of a file, and tells of each case when it begins and ends."""
+"""pytest under a supervisor: it collects the jobs of a file, and reports the start and the end of each case."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CRASH = Case("canary.crashes", "reference", "reference", "dlpack", Device.HOST, 
 
 
 class Supervisor:
-    """What a supervisor does for pytest: jobs, a server, and a socket for reports."""
+    """The supervisor's part of a pytest run: jobs, a server, and a socket for reports."""
 
     def __init__(self, folder: Path) -> None:
         self.heard: list[dict[str, Any]] = []
@@ -124,7 +124,7 @@ def hanging_up(path: Path) -> Iterator[str]:
 
 
 def test_a_case_that_nobody_can_run_has_a_beginning_and_a_trouble_and_no_end(tmp_path: Path) -> None:
-    """The supervisor then knows it for lost."""
+    """The supervisor then reports the case as lost."""
     with supervising() as supervisor, hanging_up(tmp_path / "server") as server:
         supervisor.run(CASES[:1], 1, server=server)
         assert [record["event"] for record in supervisor.heard] == ["start", "trouble"]

@@ -1,4 +1,4 @@
-"""A project of somebody else, in whose environment the package is installed: the plugin does nothing there."""
+"""Other projects with the package in their environment: the plugin does nothing there."""
 
 from __future__ import annotations
 

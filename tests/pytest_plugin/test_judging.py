@@ -1,4 +1,4 @@
-"""What is found out of a case at once: whether its failure shows alone, and who is accused of it."""
+"""Immediate repeat and trials of a case: whether its failure shows alone, and the accused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def failed(of: Case) -> Result:
 
 
 class Monitor:
-    """Answers with a failure where it is told to: ``shared`` and ``alone`` are ids."""
+    """A monitor that fails the cases with these ids: ``shared`` in a shared process, ``alone`` in a separate one."""
 
     def __init__(self, shared: Iterable[Case] = (), alone: Iterable[Case] = ()) -> None:
         self.asked: list[tuple[str, Isolation]] = []
@@ -48,7 +48,7 @@ class Monitor:
         return Answer(failed(of) if of.id in bad else passed(of), 1, before)
 
     def times(self, of: Case, isolation: Isolation) -> int:
-        """How often a case was asked for."""
+        """Return the number of runs of a case."""
         return self.asked.count((of.id, isolation))
 
 
@@ -66,7 +66,7 @@ def test_a_failure_in_company_has_to_show_alone() -> None:
 
 
 def test_a_failure_that_does_not_show_alone_is_not_decided() -> None:
-    """It accuses nobody, and the cases before it are named."""
+    """It accuses no library, and the result names the cases before it."""
     first, one = case("numpy", "reference"), case("reference", "numpy")
     monitor = Monitor([one])
     ours = judge(monitor, first, one)
@@ -116,7 +116,7 @@ def test_a_case_that_is_run_twice_is_run_twice() -> None:
 
 
 def test_a_case_that_ended_the_process_of_a_later_one_is_told_with_it() -> None:
-    """Its own result was told before, so that it cannot be changed any more."""
+    """Its own result was already reported, so it cannot change any more."""
     one, other = case("reference", "numpy"), case("reference", "numpy", "rows")
     crashed = replace(passed(one), outcome=Outcome.CRASH, code="crash", role=Role.CONSUMER)
     ours = Judge(lambda of, isolation: Answer(passed(of), 1, (), (crashed,)), {})

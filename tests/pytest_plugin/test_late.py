@@ -1,4 +1,4 @@
-"""A case that has ended the process of a later one was told before: the later test has an error that names it."""
+"""A reported case that caused the loss of a later case's process: the later test has an error that names it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def item_with(*culprits: Result) -> pytest.Item:
 
 
 def test_the_teardown_of_the_later_test_fails_and_names_the_earlier_case() -> None:
-    """Its id and its death are in the report, in place of a traceback of the suite's own code."""
-    item = item_with(Result(EARLIER, Outcome.CRASH, Level.MUST, code="crash", reason="the process died of SIGSEGV"))
+    """The report has its id and its crash, without a traceback of the suite's own code."""
+    item = item_with(
+        Result(EARLIER, Outcome.CRASH, Level.MUST, code="crash", reason="the process crashed with SIGSEGV")
+    )
     running = Running(NeverRuns())
     with pytest.raises(Ended) as raised:
         running.pytest_runtest_teardown(item)
@@ -47,9 +49,9 @@ def test_the_teardown_of_the_later_test_fails_and_names_the_earlier_case() -> No
         hook.send(SimpleNamespace(get_result=lambda: report))
     told = str(report.longrepr)
     assert EARLIER.id in told
-    assert "ended the process of this case: violates: the process died of SIGSEGV" in told
+    assert "ended the process of this case: violates: the process crashed with SIGSEGV" in told
 
 
 def test_the_teardown_of_other_tests_does_nothing() -> None:
-    """A case that nobody has disturbed."""
+    """A case without a disturbance."""
     Running(NeverRuns()).pytest_runtest_teardown(item_with())

@@ -1,4 +1,4 @@
-"""From verdicts to outcomes of pytest."""
+"""Mapping of verdicts to outcomes of pytest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_verdict_has_an_outcome() -> None:
     ],
 )
 def test_an_outcome_of_pytest_says_what_the_verdict_says(outcome: Outcome, level: Level, expected: Shown) -> None:
-    """Only a broken promise fails, and only an invariant that was seen to hold passes."""
+    """Only a violation fails, and only an invariant that was observed to hold passes."""
     assert shown(Result(CASE, outcome, level)) is expected
 
 
@@ -46,5 +46,5 @@ def test_an_outcome_of_pytest_says_what_the_verdict_says(outcome: Outcome, level
     [(Outcome.CRASH, Shown.PASSED), (Outcome.PASS, Shown.FAILED), (Outcome.LOST, Shown.ERROR)],
 )
 def test_a_canary_passes_if_it_ends_as_it_was_built_to(outcome: Outcome, expected: Shown) -> None:
-    """One that does not shows that nothing of the run can be believed."""
+    """A canary with another outcome shows that the run is not trustworthy."""
     assert shown(Result(CANARY, outcome, Level.MUST)) is expected

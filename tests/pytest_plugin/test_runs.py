@@ -1,4 +1,4 @@
-"""pytest over the suite as its users know it: options, markers, reports, and what a dying library costs."""
+"""pytest over the suite as users run it: options, markers, reports, and the cost of a crash."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_a_failure_shows_statement_clause_accused_expected_and_actual(deadly: Fi
 
 def test_a_crash_has_its_stack_and_its_tries_as_sections(deadly: Finished) -> None:
     """Evidence is beside the failure, and the command that repeats it."""
-    for title in ("native stack", "tries", "to repeat it"):
+    for title in ("native stack", "tries", "to reproduce"):
         assert re.search(rf"^-+ {title} -+$", deadly.stdout, re.MULTILINE), title
-    assert "alone: crash the process died of SIGSEGV" in deadly.stdout
+    assert "alone: crash the process crashed with SIGSEGV" in deadly.stdout
 
 
 def test_options_and_expressions_choose_cases(tmp_path: Path, site: Path) -> None:
@@ -89,7 +89,7 @@ def test_markers_choose_by_family_tier_and_kind_of_process(tmp_path: Path, site:
 
 
 def test_a_refusal_is_skipped_and_a_deviation_is_an_expected_failure(tmp_path: Path, site: Path) -> None:
-    """Neither fails the run, and both say why. ``--runxfail`` makes a failure of the deviation."""
+    """Neither fails the run, and both have a reason. ``--runxfail`` turns the deviation into a failure."""
     chosen = ("--interop-between", "numpy", "-k", "empty-export or loan-kept", "-rsx")
     pytest.importorskip("numpy")
     done = pytest_over_suite(tmp_path, *chosen, path=(site,))
@@ -105,7 +105,7 @@ def test_a_refusal_is_skipped_and_a_deviation_is_an_expected_failure(tmp_path: P
 
 
 def test_canaries_end_as_they_were_built_to_and_pass(tmp_path: Path, site: Path) -> None:
-    """They crash, hang and litter behind monitors, and pytest goes on. What is undecided is never a pass."""
+    """They crash, hang and litter in child processes, and pytest continues. An inconclusive case is never a pass."""
     done = pytest_over_suite(
         tmp_path, "--interop-between", "reference", "--interop-canaries", "-k", "canary and (aborts or exits or refuses or raises-exit)",
         path=(site,),
@@ -115,7 +115,7 @@ def test_canaries_end_as_they_were_built_to_and_pass(tmp_path: Path, site: Path)
 
 
 def test_a_case_without_a_decision_is_an_error_of_its_own(tmp_path: Path, site: Path) -> None:
-    """Here the server that forks processes cannot stay: nothing can run, and nothing passes."""
+    """Here the fork server cannot stay: nothing can run, and nothing passes."""
     (tmp_path / "ends").mkdir()
     (tmp_path / "ends" / "sitecustomize.py").write_text(
         "import os, sys\nif 'conformance.execution.forkserver' in sys.orig_argv: os._exit(7)\n"
@@ -126,7 +126,7 @@ def test_a_case_without_a_decision_is_an_error_of_its_own(tmp_path: Path, site: 
     assert done.cases
     assert set(done.cases) == done.ended("error")
     assert {told.properties["outcome"] for told in done.cases.values()} == {"lost"}
-    assert "the server that forks processes ended with exit code 7" in done.stdout
+    assert "the fork server ended with exit code 7" in done.stdout
     assert done.code == pytest.ExitCode.TESTS_FAILED
 
 
@@ -170,7 +170,7 @@ def test_a_trace_stops_in_the_check(tmp_path: Path, site: Path) -> None:
     ],
 )
 def test_a_mistake_is_told_in_a_sentence(tmp_path: Path, site: Path, arguments: tuple[str, ...], words: str) -> None:
-    """As pytest tells its own mistakes, with the name of the option."""
+    """The message looks like pytest's own usage errors, with the name of the option."""
     done = pytest_over_suite(tmp_path, *arguments, path=(site,))
     assert done.code == pytest.ExitCode.USAGE_ERROR
     assert words in done.stderr + done.stdout

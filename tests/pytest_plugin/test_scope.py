@@ -1,4 +1,4 @@
-"""Which runs of pytest are about the suite: all others must not notice the plugin."""
+"""Detection of pytest runs that collect the suite: other runs must not notice the plugin."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_folder_beside_the_suite_does_not_lead_to_it(path: Path) -> None:
 def test_pytest_does_not_come_to_a_suite_in_an_environment_below(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A project whose environment is in a folder of it runs its own tests only."""
+    """A project with its environment in a subfolder runs its own tests only."""
     suite = tmp_path / "env" / "site-packages" / "conformance" / "suite"
     suite.mkdir(parents=True)
     (tmp_path / "env" / "pyvenv.cfg").touch()

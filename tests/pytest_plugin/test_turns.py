@@ -1,4 +1,4 @@
-"""Turns on the GPU: an exclusive case has it alone, and no number of ordinary ones keeps it waiting."""
+"""Turns on the GPU: an exclusive case has it alone, and ordinary cases never starve it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two ways to run the suite held against each other: ``check``, and pytest as people meet it."""
+"""Comparison of the two ways to run the suite: ``check``, and pytest as users run it."""
 
 from __future__ import annotations
 

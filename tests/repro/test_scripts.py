@@ -239,7 +239,7 @@ def test_a_bundle_whose_library_dies_ends_with_1(tmp_path: Path) -> None:
     done = with_library("os.abort()", tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "\noutcome:  crash (violates)" in done.stdout
-    assert "\nreason:   the process died of SIGABRT while strange imported the array\n" in done.stdout
+    assert "\nreason:   the process crashed with SIGABRT while strange imported the array\n" in done.stdout
 
 
 def test_a_bundle_that_cannot_decide_ends_with_3(tmp_path: Path) -> None:
