@@ -85,7 +85,7 @@ def test_memory_in_which_a_later_array_lies_is_lost_without_a_look_at_it() -> No
     room = ctypes.create_string_buffer(b"12345678", 8)
     memory = Memory(ctypes.addressof(room), b"12345678")
     inside = Source(None, FLOAT32, packed((2,)), memory.address + 4, bytes(8))
-    assert "made later" in fate(exchange(), memory, [inside])
+    assert "a new array" in fate(exchange(), memory, [inside])
 
 
 def test_memory_that_the_system_has_taken_back_is_read_by_nobody() -> None:

@@ -57,7 +57,7 @@ def test_one_current_stream_for_all_threads_is_only_noted_where_nobody_promises_
 @pytest.mark.parametrize(
     ("fault", "name", "parameters", "told"),
     [
-        ("one-context-for-all-threads", "thread-contexts", {"thread": "begun-before"}, "a thread without a block"),
+        ("one-context-for-all-threads", "thread-contexts", {"thread": "begun-before"}, "a thread outside any block"),
         (
             "threads-have-streams-of-their-own",
             "thread-contexts",

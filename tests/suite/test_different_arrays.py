@@ -34,7 +34,7 @@ def test_a_shape_that_threads_share_is_a_failure_of_several_arrays(run_reference
     [
         ("ReleasesOnlyWhereItTook", Code.NOT_RELEASED, "in a forked process the consumer does not release"),
         ("NothingReleasedAfterAFork", Code.NOT_RELEASED, "the consumer does not release"),
-        ("NewMemoryInAFork", Code.VALUES_CHANGED, "in a forked process the consumer reads other elements"),
+        ("NewMemoryInAFork", Code.VALUES_CHANGED, "in a forked process the consumer reads elements that differ"),
     ],
 )
 def test_a_failure_across_a_fork_is_a_deviation(run_reference: Runner, fault: str, code: Code, place: str) -> None:

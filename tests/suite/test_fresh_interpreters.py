@@ -359,7 +359,7 @@ def test_an_interpreter_that_is_ended_from_outside_decides_nothing(
 
     thread = threading.Thread(target=send)
     thread.start()
-    with pytest.raises(Inconclusive, match=rf"was ended or stopped by {number.name} from outside"):
+    with pytest.raises(Inconclusive, match=rf"another process ended or stopped the new interpreter by {number.name}"):
         program(
             tmp_path, monkeypatch, f"print(os.getpid(), file=open({str(pids)!r}, 'a'), flush=True)\ntime.sleep(600)"
         )

@@ -209,7 +209,7 @@ def test_each_combination_that_is_left_out_has_a_reason() -> None:
     told = dict(left_out(pairs()))
     assert told["readonly from plain to able by dlpack on host"] == "all arrays of plain are read-only"
     assert told["copy from able to plain by dlpack on host"] == "plain does not accept copy="
-    assert told["in-fork from reference to able by dlpack on cuda"] == "CUDA does not survive a fork"
+    assert told["in-fork from reference to able by dlpack on cuda"] == "CUDA does not work after a fork"
     assert all(told.values())
 
 

@@ -42,7 +42,7 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 def test_one_process_at_a_time_has_its_turn(other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one waits, and decides nothing if it does not get it."""
     monkeypatch.setattr(gpu_turns, "SECONDS", 0.05)
-    with pytest.raises(Inconclusive, match="did not get the GPU for itself"), gpu_turns.alone():
+    with pytest.raises(Inconclusive, match="did not get exclusive use of the GPU"), gpu_turns.alone():
         pytest.fail("two processes have the GPU")
     other.kill()
     other.wait()
