@@ -1,1 +1,1 @@
-"""The suite tested by broken partners: every fault has to be caught, and no flawless partner accused."""
+"""Self-test of the suite with faulty partners: each fault must be caught, and no flawless partner may be accused."""

@@ -1,4 +1,4 @@
-"""What a selftest has shown: which invariants caught which fault, what escaped, who was accused without fault, what was not run."""
+"""Account of a self-test: the invariants that caught each fault, escaped faults, wrong accusations, and parts that were not run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .trials import FLAWLESS, Trial
 from .worker import Job
 
 SHAPE = {"device": str, "faults": [{"fault": str, "trials": [{"invariant": str, "failed": int}]}]}
-"""Keys of another selftest's account that this module reads."""
+"""The keys of another self-test's account that this module reads."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One fault: the trial of every invariant that was tried on it, and those of ``caught_by`` that did not catch it.
+    """One fault: the trial of every invariant that was tried on it.
 
-    ``lost``: some of what was to be tried has no answer, so that nobody knows whether it escapes.
+    ``lost``: a part of the trials has no result, so it is unknown whether the fault escapes.
     """
 
     stage: str
@@ -33,23 +33,24 @@ class Row:
 
     @property
     def caught(self) -> tuple[str, ...]:
-        """The invariants that caught it, those that have to first."""
+        """The invariants that caught the fault, those of ``caught_by`` first."""
         found = [trial.invariant for trial in self.trials if trial.caught]
         return tuple(sorted(found, key=lambda name: (name not in self.fault.caught_by, name)))
 
     @property
     def escaped(self) -> tuple[str, ...]:
-        """The invariants that had to catch it and did not, or were not tried."""
+        """The invariants of ``caught_by`` that did not catch the fault, or were not tried."""
         return () if self.lost else tuple(name for name in self.fault.caught_by if name not in self.caught)
 
 
 @dataclass(frozen=True)
 class Account:
-    """The whole selftest.
+    """The whole self-test.
 
-    ``accused`` are flawless partners' cases that failed or could not be decided: stage, case id, what was said. ``toothless`` are
-    invariants that caught nothing, though all of their faults were tried; ``unpassed`` those that no flawless partner passed. ``lost`` are jobs without an answer, ``absent`` stages that could not be set up,
-    ``left_out`` those of them that are only extra: with the reason.
+    ``accused`` are the cases of flawless partners that failed or were inconclusive: stage, case id, message. ``toothless`` are invariants
+    that caught nothing although all of their faults were tried. ``unpassed`` are invariants that no flawless partner passed. ``lost`` are
+    jobs without a result. ``absent`` are stages that could not be set up, and ``left_out`` are those of them that are optional, each with a
+    reason.
     """
 
     device: str
@@ -62,27 +63,27 @@ class Account:
     absent: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...]
     accusations: tuple[Accusation, ...] = ()
-    """Every accusation that a fault has led to."""
+    """All accusations that faults have caused."""
 
     @property
     def wrong(self) -> tuple[Accusation, ...]:
-        """The table of wrong accusations."""
+        """The accusations of a library or side without the fault."""
         return tuple(one for one in self.accusations if one.is_wrong)
 
     @property
     def escaped(self) -> tuple[Row, ...]:
-        """Faults that not all caught that have to."""
+        """The faults that an invariant of their ``caught_by`` did not catch."""
         return tuple(row for row in self.rows if row.escaped)
 
     @property
     def exit(self) -> Exit:
-        """``VOID`` if the suite's word cannot be believed, ``INCOMPLETE`` if a part of this was not run."""
+        """The exit code: ``VOID`` if the suite's results cannot be trusted, ``INCOMPLETE`` if a part was not run."""
         if self.escaped or self.accused or self.toothless or self.unpassed or self.wrong:
             return Exit.VOID
         return Exit.INCOMPLETE if self.lost or self.absent else Exit.OK
 
     def to_json(self) -> dict[str, Any]:
-        """For machines, and to be compared with that of another device."""
+        """Return the account as JSON data, which :func:`differences` compares with another device's."""
         return {
             "suite": conformance.__version__,
             "device": self.device,
@@ -122,7 +123,7 @@ def settle(
     lost: Sequence[tuple[Job, str]],
     expected: Iterable[str],
 ) -> Account:
-    """Put the trials together. ``expected`` are the invariants that have to catch something."""
+    """Combine the trials into an account. ``expected`` are the invariants that must catch a fault."""
     found = _together(trials)
     wanted, gone = {job.fault for job in planned}, {job.fault for job, _ in lost}
     rows = tuple(
@@ -158,7 +159,7 @@ def settle(
 
 
 def _together(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, Trial]]:
-    """By stage and fault, then by invariant: the parts of a trial that ran apart are one."""
+    """Return the trials by stage and fault, then by invariant. Parts of a trial that ran separately are added up."""
     found: dict[tuple[str, str], dict[str, Trial]] = defaultdict(dict)
     for trial in trials:
         of_fault = found[trial.stage, trial.fault]
@@ -168,9 +169,9 @@ def _together(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, Trial]
 
 
 def _sum(one: Trial, other: Trial) -> Trial:
-    told = one if one.caught else other
+    first = one if one.caught else other
     return replace(
-        told,
+        first,
         cases=one.cases + other.cases,
         passed=one.passed + other.passed,
         failed=one.failed + other.failed,
@@ -180,25 +181,25 @@ def _sum(one: Trial, other: Trial) -> Trial:
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What two accounts, as JSON, say differently of the same faults: a sentence each."""
+    """Return a sentence for each difference between two accounts on the same faults."""
     caught = [
         {f["fault"]: {t["invariant"]: t["failed"] > 0 for t in f["trials"]} for f in account["faults"]}
         for account in (one, other)
     ]
-    told = []
+    found = []
     for name in dict.fromkeys((*caught[0], *caught[1])):
         if name not in caught[0] or name not in caught[1]:
-            told.append(f"{name} was tried on {one['device'] if name in caught[0] else other['device']} only")
+            found.append(f"{name} was tried on {one['device'] if name in caught[0] else other['device']} only")
             continue
-        told += _differences(name, caught[0][name], caught[1][name], one["device"], other["device"])
-    return told
+        found += _differences(name, caught[0][name], caught[1][name], one["device"], other["device"])
+    return found
 
 
 def _differences(name: str, a: dict[str, bool], b: dict[str, bool], on_a: str, on_b: str) -> list[str]:
-    told = []
+    found = []
     for invariant in dict.fromkeys((*a, *b)):
         one, other = a.get(invariant), b.get(invariant)
         if one != other:
             words = {True: "caught", False: "not caught", None: "no case"}
-            told.append(f"{name} by {invariant}: {words[one]} on {on_a}, {words[other]} on {on_b}")
-    return told
+            found.append(f"{name} by {invariant}: {words[one]} on {on_a}, {words[other]} on {on_b}")
+    return found

@@ -1,6 +1,6 @@
-"""Whom a deliberate fault is blamed on: in a pair with the flawless reference, and with a second partner that has another fault.
+"""Accusations that a deliberate fault causes: beside the flawless reference, and beside a second partner with another fault.
 
-A fault of one side has to accuse that side and nobody else. The table of wrong accusations is a part of the selftest, and is empty.
+A fault on one side must accuse that side alone. The table of wrong accusations is part of the self-test, and must be empty.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from conformance.reference.exporter import Exporter
 from conformance.verdict import Verdict
 
 FAULTY, OTHER = "faulty", "other"
-"""The partner with the fault that is tried, and one with another fault on the other side."""
+"""The names of the partner with the fault under trial, and of a partner with another fault on the other side."""
 _MOST_OTHERS = 4
-"""How many second partners are tried until one is found whose own fault the case does not show."""
+"""The number of second partners to try until one is found whose own fault the case does not show."""
 
 
 @dataclass(frozen=True)
 class Accusation:
-    """One accusation that was made: in which case, against whom, and whom it had to be made against."""
+    """One accusation: the case, the accused side, and the side that must be accused."""
 
     fault: str
     case: str
@@ -39,25 +39,25 @@ class Accusation:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether somebody else is accused, or the library on its other side."""
+        """``True`` if another library is accused, or the right library on the wrong side."""
         library, _, side = self.wanted.partition(" as ")
         return self.accused != (library,) or bool(side and self.side != side)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Accusation:
-        """From the plain data that ``dataclasses.asdict`` makes of one."""
+        """Return the accusation from the output of ``dataclasses.asdict``."""
         return cls(**{**data, "accused": tuple(data["accused"])})
 
 
 Run = Callable[[Mapping[str, Adapter], Sequence[Case]], list[Result]]
-"""Run cases with these partners, each in a process that it may kill."""
+"""Runs cases with these partners, each in a process that the case may end."""
 
 
 _DEVICE = "negotiation.device-report"
 
 
 def of_reference(fault: faults.Fault, failing: Iterable[Case], run: Run) -> Iterator[Accusation]:
-    """Whom the first failing case of each invariant accuses, when the fault is on one side only."""
+    """Yield the accusation by the first failing case of each invariant, with the fault on one side only."""
     side = Side.PRODUCER if fault.exporter is not Exporter else Side.CONSUMER
     first: dict[str, Case] = {}
     for case in failing:
@@ -74,11 +74,13 @@ def _with_flawless(fault: faults.Fault, case: Case, side: Side, run: Run) -> Ite
 
 
 def _with_faulty(fault: faults.Fault, case: Case, side: Side, run: Run) -> Iterator[Accusation]:
-    """Beside a partner whose own fault this case does not show; nothing where there is none, or where the fault does not show."""
+    """Yield the accusation beside a partner whose own fault the case does not show. Yield nothing if there is no such partner."""
     both = placed(case, side, FAULTY, OTHER)
     tried = list(trials(both).values())
     for second in _others(fault, side)[:_MOST_OTHERS]:
-        if _DEVICE in second.caught_by:  # each case whose consumer raises shows it, and rightly accuses the producer
+        if (
+            _DEVICE in second.caught_by
+        ):  # every case with a consumer that raises shows this fault, and rightly accuses the producer
             continue
         together, *apart = run(_partners(fault, second), [both, *tried])
         known = {result.case.id: result for result in apart}
@@ -91,7 +93,7 @@ def _with_faulty(fault: faults.Fault, case: Case, side: Side, run: Run) -> Itera
 
 
 def _others(fault: faults.Fault, side: Side) -> list[faults.Fault]:
-    """Faults on the other side, of other families; the same ones for the same fault in each run."""
+    """Return faults of other families on the other side, in an order that only depends on the fault."""
     on_other_side = [
         other
         for other in faults.all_faults().values()
@@ -119,13 +121,13 @@ def _adapter(called: str, fault: faults.Fault) -> ReferenceAdapter:
 
 
 def placed(case: Case, side: Side, name: str, partner: str) -> Case:
-    """The same case with this library on one side and that one on the other."""
+    """Return the case with ``name`` on this side and ``partner`` on the other."""
     producer, consumer = (name, partner) if side is Side.PRODUCER else (partner, name)
     return replace(case, producer=producer, consumer=consumer)
 
 
 def judged(fault: str, results: Iterable[Result], wanted: str) -> Iterator[Accusation]:
-    """An accusation for each result that accuses: what is only observed accuses nobody."""
+    """Yield an accusation for each failing result. An observation accuses no library."""
     for result in results:
         if result.outcome in ACCUSING and result.verdict is not Verdict.OBSERVED:
             found = result.accused or Accused(Side.UNKNOWN)

@@ -1,4 +1,4 @@
-"""The command ``selftest``."""
+"""Command ``selftest``: options, run, and output files."""
 
 from __future__ import annotations
 
@@ -37,37 +37,40 @@ _MOST_PROCESSES = 12
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """Give the command of this name its options."""
+    """Add the options of the command."""
     command.add_argument(
-        "wanted", nargs="*", metavar="NAME", help="only these faults, stages or families (default: all)"
+        "wanted", nargs="*", metavar="NAME", help="run only these faults, stages or families (default: all)"
     )
     command.add_argument(
         "--device", choices=[d.value for d in _DEVICES], default=Device.SIMULATED.value,
-        help="what stands behind the reference, beside host memory (default: %(default)s)",
+        help="device of the reference library, in addition to host memory (default: %(default)s)",
     )  # fmt: skip
     command.add_argument(
         "-n", dest="processes", type=settings.count("-n", "processes", auto=True), default=None, metavar="N",
-        help="processes (default: one a core)",
+        help="number of processes (default: one per core)",
     )  # fmt: skip
     width = command.add_mutually_exclusive_group()
     width.add_argument(
         "--all-invariants", dest="width", action="store_const", const=Width.ALL, default=Width.FAMILIES,
-        help="try all invariants on each fault, not its families alone",
+        help="try each fault on all invariants, not only on those of its families",
     )  # fmt: skip
     width.add_argument(
         "--named-invariants", dest="width", action="store_const", const=Width.NAMED,
-        help="try each fault only on the invariants that have to catch it, in a quarter of the time",
+        help="try each fault only on the invariants that must catch it, which takes a quarter of the time",
     )  # fmt: skip
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all of it for machines")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all results as JSON")
     command.add_argument(
-        "--against", type=Path, metavar="FILE", help="also say what another selftest (its --json) says differently"
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="also print the differences to another selftest (a file of its --json)",
     )
     command.add_argument(
-        "--page", type=Path, metavar="FILE", help="write the page of faults, if nothing is wrong and all was run"
+        "--page", type=Path, metavar="FILE", help="write the page of faults if all faults were tried and all is well"
     )
     command.add_argument(
         "--conditional", type=settings.count("--conditional", "faults", most=conditional.MOST), default=None, metavar="N",
-        help="try N generated faults that are wrong only under a condition on two factors, and a quarter as many on one factor",
+        help="try N generated faults with a condition on two factors, and a quarter as many on one factor",
     )  # fmt: skip
     command.add_argument(
         "--seed", type=settings.count("--seed", least=0, most=conditional.MOST_SEED), default=None, metavar="S",
@@ -76,7 +79,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--all-conditional",
         action="store_true",
-        help="try every conditional fault, or the named ones: FAULT@FACTOR=LEVEL or FAULT@FACTOR=LEVEL,FACTOR=LEVEL",
+        help="try all conditional faults, or the named ones: FAULT@FACTOR=LEVEL or FAULT@FACTOR=LEVEL,FACTOR=LEVEL",
     )
     command.add_argument(
         "--part", type=conditional.part, default=None, metavar="I/N",
@@ -86,7 +89,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """Try every fault and the flawless partners; the exit code says whether the suite can be believed."""
+    """Try every fault and the flawless partners. The exit code tells if the suite can be trusted."""
     conditional.check(options)
     every = stages()
     if options.conditional is not None or options.all_conditional:
@@ -104,7 +107,7 @@ def selftest(options: argparse.Namespace) -> int:
     jobs = list(running.jobs(here, measured, wanted=options.wanted, width=options.width))
     progress = Progress(sys.stderr)
     with Stops() as stops:
-        found, lost = running.run(jobs, _processes(options.processes), _told(progress), stops)
+        found, lost = running.run(jobs, _processes(options.processes), _report_to(progress), stops)
     expected = _expected(invariants, every, options.wanted)
     account = settle(options.device, concerned, jobs, found, lost, expected)
     display.show(Screen.of(sys.stdout), account)
@@ -115,11 +118,11 @@ def selftest(options: argparse.Namespace) -> int:
 
 
 def _concerned(every: Sequence[Stage], wanted: Sequence[str]) -> list[Stage]:
-    """The stages with a fault that is wanted, whether they can be set up here or not."""
+    """Return the stages that have a selected fault, including stages that cannot be set up here."""
     return [stage for stage in every if any(running.is_wanted(fault, stage, wanted) for fault in stage.faults)]
 
 
-def _told(progress: Progress) -> Callable[[int, int], None]:
+def _report_to(progress: Progress) -> Callable[[int, int], None]:
     return lambda done, planned: progress.show(done, planned, f"{done}/{planned} trials")
 
 
@@ -130,7 +133,7 @@ def _check(options: argparse.Namespace, every: Sequence[Stage]) -> None:
         if name not in known:
             raise UserError(f"there is no fault, stage or family {name!r}{meant(name, known, ALL_FAULTS)}")
     if options.page and options.wanted:
-        raise UserError("--page describes all faults, so all have to be tried; leave the names out")
+        raise UserError("--page describes all faults; run it without names")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -138,17 +141,17 @@ def _read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = documents.read(path, SHAPE)
     except files.Unreadable as error:
         raise UserError(
-            f"--against: {path} is no selftest that can be read ({error.brief}); give a file that --json wrote"
+            f"--against: {path} is not a readable selftest result ({error.brief}); give a file that --json has written"
         ) from error
     return data
 
 
 def _measured(device: Device) -> Environment:
-    """The reference on host memory and on this device."""
+    """Measure the reference on host memory and on this device."""
     os.environ[SIMULATE] = "1"
     facts = environment.measure(("reference",))
     if device is Device.CUDA and not facts.driver["available"]:
-        raise UserError(f"--device cuda: {facts.driver['reason']}; without it the simulated device stands in")
+        raise UserError(f"--device cuda: {facts.driver['reason']}; omit the option to use the simulated device")
     chosen = (Device.HOST, device)
     libraries = tuple(
         replace(library, sides={d: side for d, side in library.sides.items() if d in chosen})
@@ -158,7 +161,7 @@ def _measured(device: Device) -> Environment:
 
 
 def _expected(invariants: Sequence[Invariant], every: Sequence[Stage], wanted: Sequence[str]) -> list[str]:
-    """The invariants that have to catch something: all, or those that the wanted faults are named for."""
+    """Return the invariants that must catch a fault: all, or those of the selected faults."""
     if not wanted:
         return [invariant.id for invariant in invariants]
     named = {name for s in every for f in s.faults if running.is_wanted(f, s, wanted) for name in f.caught_by}
@@ -180,5 +183,5 @@ def _write(
         with given_by("--page", options.page):
             files.write(options.page, made())
     if before is not None:
-        told = differences(before, data)
-        print(f"\n{len(told)} differences to {options.against}" + "".join(f"\n  {line}" for line in told))
+        found = differences(before, data)
+        print(f"\n{len(found)} differences to {options.against}" + "".join(f"\n  {line}" for line in found))

@@ -1,4 +1,4 @@
-"""The selftest for people: a line for each fault, what went wrong with the suite, and a summary."""
+"""Terminal output of the self-test: a line for each fault, the problems of the suite, and a summary."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from conformance.console.screen import Screen, many
 from .account import Account, Row
 
 _MOST = 4
-"""Invariants that are named beside a fault; the rest is counted."""
+"""The number of invariants that are named beside a fault. The others are counted."""
 
 
 def show(screen: Screen, account: Account) -> None:
-    """Which invariants caught which fault, then everything that is wrong, then the count."""
+    """Print the invariants that caught each fault, then all problems, then the counts."""
     for stage, rows in groupby(account.rows, key=lambda row: row.stage):
         of_stage = list(rows)
         screen.line(screen.paint(stage, "bold") + screen.paint(f"  {many(len(of_stage), 'deliberate fault')}", "dim"))
@@ -27,11 +27,11 @@ def show(screen: Screen, account: Account) -> None:
     screen.line(
         f"{many(len(account.rows), 'fault')} on {account.device}: {len(account.rows) - escaped - lost} caught, {escaped} escaped"
         f"{f', {lost} not tried' if lost else ''}; "
-        f"{many(len(invariants), 'invariant')} caught something, {len(account.toothless)} nothing"
+        f"{many(len(invariants), 'invariant')} caught a fault, {len(account.toothless)} caught none"
     )
     screen.line(f"{many(len(account.accusations), 'accusation')}: {len(account.wrong)} wrong")
     screen.line(
-        f"{many(account.flawless, 'case')} with flawless partners: {len(account.accused)} accused or undecided; "
+        f"{many(account.flawless, 'case')} with flawless partners: {len(account.accused)} failed or inconclusive; "
         f"{many(len(account.lost) + len(account.absent), 'part')} not run"
     )
 
@@ -44,10 +44,10 @@ def _show_left_out(screen: Screen, account: Account) -> None:
 def _show_row(screen: Screen, row: Row) -> None:
     symbol = screen.paint("✗", "red") if row.escaped else screen.paint("✓", "green")
     symbol = screen.paint("!", "blue") if row.lost else symbol
-    told = {trial.invariant: f"{trial.invariant} {trial.failed}/{trial.cases}" for trial in row.trials}
-    by = [told[name] for name in row.caught]
+    counts = {trial.invariant: f"{trial.invariant} {trial.failed}/{trial.cases}" for trial in row.trials}
+    by = [counts[name] for name in row.caught]
     more = f" and {len(by) - _MOST} more" if len(by) > _MOST else ""
-    screen.line(f"  {symbol} {row.fault.name:<46} " + screen.paint((", ".join(by[:_MOST]) + more) or "nobody", "dim"))
+    screen.line(f"  {symbol} {row.fault.name:<46} " + screen.paint((", ".join(by[:_MOST]) + more) or "none", "dim"))
 
 
 def _show_troubles(screen: Screen, account: Account) -> None:
@@ -55,16 +55,16 @@ def _show_troubles(screen: Screen, account: Account) -> None:
         screen.line(screen.paint(f"escaped  {row.fault.name}", "red", "bold") + f"  from {', '.join(row.escaped)}")
         screen.wrapped(row.fault.statement, "    ")
     for stage, case, said in account.accused:
-        screen.line(screen.paint(f"accused  {case}", "red", "bold") + f"  without fault, on stage {stage}")
+        screen.line(screen.paint(f"accused  {case}", "red", "bold") + f"  with flawless partners, on stage {stage}")
         screen.wrapped(said, "    ")
     for one in account.wrong:
         screen.line(screen.paint(f"wrongly accused  {one.fault}", "red", "bold") + f"  in {one.case}")
-        whom = " and ".join(one.accused) or "nobody"
-        screen.wrapped(f"accused: {whom} ({one.side}); to be accused: {one.wanted}; {one.why}", "    ")
+        libraries = " and ".join(one.accused) or "none"
+        screen.wrapped(f"accused: {libraries} ({one.side}); expected: {one.wanted}; {one.why}", "    ")
     for name in account.toothless:
         screen.line(screen.paint(f"toothless  {name}", "red", "bold") + "  caught no fault")
     for name in account.unpassed:
-        screen.line(screen.paint(f"never passed  {name}", "red", "bold") + "  no flawless partner keeps it")
+        screen.line(screen.paint(f"never passed  {name}", "red", "bold") + "  no flawless partner passes it")
     for why, names in groupby((*account.lost, *account.absent), key=lambda part: part[1]):
         parts = [name for name, _ in names]
         more = f" and {len(parts) - _MOST} more" if len(parts) > _MOST else ""

@@ -1,4 +1,4 @@
-"""The page of faults: every invariant with the deliberate mistakes that it is known to catch."""
+"""Page of faults: every invariant with the deliberate faults that it catches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from conformance.checks.catalogue import Invariant
 from .model import Fault, Stage
 
 _HEAD = """\
-# What the suite is known to catch
+# Faults that the suite catches
 
-Every invariant is tried on partners that are wrong on purpose, and has to notice; the same invariants are tried on flawless partners,
-and must not accuse them. `nox -s selftest` does both and fails if a fault escapes, if an invariant catches nothing, or if flawless
-partners are accused. This page is written by `python -m conformance selftest --page docs/faults.md` after a run without any of these.
+The self-test runs every invariant with partners that have a deliberate fault, and the invariant must fail. It also runs every
+invariant with flawless partners, which must not be accused. `nox -s selftest` runs both. It fails if a fault escapes, if an invariant
+catches nothing, or if a flawless partner is accused. `python -m conformance selftest --page docs/faults.md` writes this page after a
+run without such a problem.
 """
 
 
 def page(stages: Sequence[Stage], invariants: Sequence[Invariant]) -> str:
-    """The page in Markdown. It depends on what is registered alone, so it is the same on every machine."""
+    """Return the page as Markdown. It depends only on the registered faults, so it is the same on every machine."""
     return "\n".join(_lines(stages, invariants)) + "\n"
 
 
@@ -28,8 +29,8 @@ def _lines(stages: Sequence[Stage], invariants: Sequence[Invariant]) -> Iterator
     faults = [fault for stage in stages for fault in stage.faults]
     yield _HEAD
     bugs = {bug for fault in faults for bug in fault.bugs}
-    yield f"{len(faults)} faults, {len(invariants)} invariants, drawn from {len(bugs)} known bugs and from the clauses.\n"
-    yield "| stage | what is tried | faults |\n|---|---|---|"
+    yield f"{len(faults)} faults, {len(invariants)} invariants, derived from {len(bugs)} known bugs and from the clauses.\n"
+    yield "| stage | partners | faults |\n|---|---|---|"
     yield from (f"| {stage.name} | {_cell(stage.statement)} | {len(stage.faults)} |" for stage in stages)
     catching: dict[str, list[Fault]] = defaultdict(list)
     for fault in faults:

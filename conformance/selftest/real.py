@@ -1,4 +1,4 @@
-"""Real libraries as partners: what they can do here is measured, in processes of their own."""
+"""Real libraries as partners. Subprocesses measure what the installed versions can do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _measured(name: str) -> Environment:
 
 
 def absent(name: str) -> str | None:
-    """Why a library cannot be tried here: it is not there, or too old to be spoiled by all faults."""
+    """Return the reason why a library cannot be tried here: it is not installed, or too old for all faults."""
     (library,) = (found for found in _measured(name).libraries if found.name == name)
     if library.absent:
         return library.absent
@@ -32,7 +32,7 @@ def absent(name: str) -> str | None:
 
 
 def partners(name: str) -> Partners:
-    """The library and the reference."""
+    """Return the library and the reference, loaded."""
     loaded = {each: registry.create(each) for each in (REFERENCE, name)}
     for adapter in loaded.values():
         adapter.load()
@@ -40,22 +40,22 @@ def partners(name: str) -> Partners:
 
 
 def cases(name: str, faults: list[Fault]) -> Iterator[Case]:
-    """Those of the invariants that have to catch these faults, between the library and the reference on host memory.
+    """Yield the cases of the invariants that must catch these faults, between the library and the reference on host memory.
 
-    What a real library breaks by itself no fault is tried on: its flawless partner would be accused, and rightly.
+    No fault may be tried on an invariant that the real library itself violates, since the flawless partner would be accused.
     """
     yield from between(name, dict.fromkeys(invariant for fault in faults for invariant in fault.caught_by))
 
 
 def between(name: str, invariants: Iterable[str]) -> Iterator[Case]:
-    """The cases of these invariants between the library and the reference on host memory."""
+    """Yield the cases of these invariants between the library and the reference on host memory."""
     for case in planned(_measured(name), *invariants):
         if case.device is Device.HOST and {case.producer, case.consumer} == {REFERENCE, name}:
             yield case
 
 
 _PATIENCE = 0.02
-"""Seconds that a stage waits for a release."""
+"""The seconds that a stage waits for a release."""
 
 
 def _impatient() -> AbstractContextManager[object]:
@@ -63,9 +63,9 @@ def _impatient() -> AbstractContextManager[object]:
 
 
 def stage(name: str, statement: str, *, before_forks: bool = True) -> Stage:
-    """The stage ``NAME-wrappers``, still without faults. ``before_forks``: the library may be imported before a process is forked.
+    """Return the stage ``NAME-wrappers`` without faults. ``before_forks``: the library can be imported before a fork.
 
-    Such a library has no threads that release memory later, so the stage does not wait for what a fault never releases.
+    Such a library has no threads that release memory later, so the stage waits only briefly for a release.
     """
     made = Stage(
         f"{name}-wrappers",

@@ -1,4 +1,4 @@
-"""All faults of all stages, several at once, and what became of each."""
+"""Run the faults of all stages in several processes, and collect the trials."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .trials import Trial
 from .worker import STOPPED, Job, Worker
 
 _PIECE = 400
-"""Flawless cases are tried in pieces of this many, so that they spread over the processes."""
+"""The number of flawless cases in a job, so that they spread over the processes."""
 _LONG = frozenset({"lifetime.nothing-left", "lifetime.import-after-thousands", "lifetime.export-after-thousands"})
-"""Invariants that make thousands of exchanges. They are tried on flawless partners, and on the faults that they have to catch."""
+"""Invariants with thousands of exchanges. They run with flawless partners, and with the faults that they must catch."""
 _GLANCE = 0.5
-"""Seconds after which a request to stop is heard at the latest."""
+"""The interval in seconds at which a request to stop is checked."""
 
 
 class Width(Enum):
     """The invariants that each fault is tried on."""
 
     NAMED = auto()
-    """Those that have to catch it."""
+    """The invariants that must catch the fault."""
     FAMILIES = auto()
-    """Those of the families of these."""
+    """The invariants of the same families."""
     ALL = auto()
 
 
@@ -50,7 +50,7 @@ def jobs(chosen: Sequence[Stage], environment: Environment, *, wanted: Sequence[
 
 
 def is_wanted(fault: Fault, stage: Stage, wanted: Sequence[str]) -> bool:
-    """Whether one of these names is the fault's, its stage's or that of a family that has to catch it; all are, if there is none."""
+    """Return ``True`` if a name selects the fault: its own name, its stage or one of its families. No names select all faults."""
     return not wanted or fault.name in wanted or stage.name in wanted or bool(fault.families & set(wanted))
 
 
@@ -71,9 +71,9 @@ def _of(cases: tuple[Case, ...], families: frozenset[str] | None) -> tuple[Case,
 def run(
     planned: Sequence[Job], processes: int, progress: Callable[[int, int], None], stops: Stops
 ) -> tuple[list[Trial], list[tuple[Job, str]]]:
-    """The trials of all jobs, and the jobs that were lost with the reason why: all that is left when the run is asked to stop.
+    """Return the trials of all jobs, and the jobs without a result with the reason. After a request to stop, all remaining jobs have none.
 
-    On a GPU, cases that look at order have it to themselves: they come last, one process after the other.
+    On a GPU, cases that check order need it exclusively. They run last, in one process after the other.
     """
     together, alone = split(planned)
     found: list[Trial] = []
@@ -92,7 +92,7 @@ def run(
 
 
 def split(planned: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-    """Each job's cases that can share a GPU with others, and those that cannot."""
+    """Split each job into the cases that can share a GPU with others, and those that cannot."""
     together, alone = [], []
     for job in planned:
         exclusive = tuple(case for case in job.cases if _is_exclusive(case))
@@ -109,7 +109,7 @@ def _is_exclusive(case: Case) -> bool:
 def _finished(
     planned: Sequence[Job], processes: int, stops: Stops, folder: str
 ) -> Iterator[tuple[Job, list[Trial] | str]]:
-    """Each job as it ends. A thread a process: they only wait for its answers."""
+    """Yield each job as it ends. One thread for each process waits for its results."""
     local = threading.local()
     workers: list[Worker] = []
 
@@ -117,8 +117,8 @@ def _finished(
         if not hasattr(local, "worker"):
             local.worker = Worker(folder)
             workers.append(local.worker)
-        told: list[Trial] | str = STOPPED if stops.number is not None else local.worker.run(job)
-        return told
+        answer: list[Trial] | str = STOPPED if stops.number is not None else local.worker.run(job)
+        return answer
 
     with ThreadPoolExecutor(min(processes, len(planned)) or 1) as pool:
         running = {pool.submit(work, job): job for job in planned}

@@ -1,4 +1,4 @@
-"""Trying one fault, or flawless partners: each case in a forked process, so that whatever a fault does is an outcome."""
+"""Trial of a fault or of flawless partners. Each case runs in a forked process, so that any effect of a fault is an outcome."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ from .accusations import Accusation, judged
 from .model import Fault, Stage
 
 FLAWLESS = ""
-"""In the place of a fault's name: partners without one."""
+"""The name in place of a fault's: partners without a fault."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one invariant said of one fault, or of flawless partners: how many cases, how many of them passed and failed.
+    """The result of one invariant on one fault or on flawless partners: numbers of cases that ran, passed and failed.
 
-    ``said`` and ``outcome`` are those of the first case that failed; where none did, of the first that could not be decided. ``accused``
-    are the cases that failed or could not be decided, with what was said: flawless partners must have none. ``accusations`` are those
-    that the fault led to.
+    ``said`` and ``outcome`` belong to the first case that failed, or else to the first inconclusive one. ``accused`` are the cases that failed
+    or were inconclusive, with their messages; flawless partners must have none. ``accusations`` are those that the fault caused.
     """
 
     stage: str
@@ -51,19 +50,19 @@ class Trial:
 
     @property
     def caught(self) -> bool:
-        """Whether at least one case failed."""
+        """``True`` if at least one case failed."""
         return self.failed > 0
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trial:
-        """From the plain data that ``dataclasses.asdict`` makes of one."""
+        """Return the trial from the output of ``dataclasses.asdict``."""
         accusations = tuple(Accusation.from_json(one) for one in data["accusations"])
         accused = tuple((id, said) for id, said in data["accused"])
         return cls(**{**data, "accused": accused, "accusations": accusations})
 
 
 class Bench(Workbench):
-    """A workbench on which no case leaves another current stream behind than it found: a fault may."""
+    """A workbench that restores the current stream after each case, because a fault may change it."""
 
     def run(self, case: Case, invariant: Invariant, steps: Steps | None = None) -> Result:
         try:
@@ -73,9 +72,9 @@ class Bench(Workbench):
 
 
 def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]:
-    """One trial for each invariant that has cases among these, in their order.
+    """Return one trial for each invariant with cases, in their order.
 
-    Where the stage looks only at the first failure of an invariant, the cases behind it are left out: a fault that one case shows is caught.
+    A stage may only need the first failure of an invariant. Then the later cases of that invariant are skipped.
     """
     for module in stage.preload:
         importlib.import_module(module)
@@ -88,7 +87,7 @@ def run(stage: Stage, fault: Fault | None, cases: Sequence[Case]) -> list[Trial]
 
 
 def _accusations(stage: Stage, fault: Fault | None, results: Sequence[Result]) -> Iterator[Accusation]:
-    """Whom the failures of an invariant that has to catch the fault accuse."""
+    """Yield the accusations by an invariant that must catch the fault."""
     failing = [result for result in results if result.outcome in ACCUSING]
     if fault is None or not failing or failing[0].case.invariant not in fault.caught_by:
         return
@@ -119,8 +118,8 @@ def _trial(stage: str, fault: str, invariant: str, results: Sequence[Result]) ->
 
 
 def _said(result: Result) -> str:
-    told = f"{result.reason}: expected {result.expected}, seen {result.seen}" if result.expected else result.reason
-    return told if result.outcome is Outcome.FAIL else f"{result.outcome.value}: {told}"
+    text = f"{result.reason}: expected {result.expected}, seen {result.seen}" if result.expected else result.reason
+    return text if result.outcome is Outcome.FAIL else f"{result.outcome.value}: {text}"
 
 
 def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterator[Result]:
@@ -129,15 +128,15 @@ def _results(stage: Stage, fault: Fault | None, cases: Iterable[Case]) -> Iterat
 
 
 def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str) -> Iterator[Result]:
-    """``folder`` is for whatever is temporary meanwhile: the processes are killed and clean nothing up."""
+    """Run the cases in child processes. ``folder`` has all temporary files, because the processes are killed and do not clean up."""
     child: Child | None = None
     shown: set[str] = set()
 
     def workbench() -> Workbench:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
-        gc.freeze()  # what is there already need not be searched whenever a case collects garbage
+        gc.freeze()  # the garbage collector need not scan the existing objects in every case
         entered = stage.around()
-        entered.__enter__()  # to the end of the process: nothing has to be put back there
+        entered.__enter__()  # stays open to the end of the process, which restores nothing
         _kept.append(entered)
         partners = stage.partners()
         if fault is not None:
@@ -166,4 +165,4 @@ def _tried(stage: Stage, fault: Fault | None, cases: Iterable[Case], folder: str
 
 
 _kept: list[object] = []
-"""A context manager that nobody holds would be left."""
+"""Keeps context managers open: one without a reference would be closed."""

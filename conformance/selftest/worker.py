@@ -1,6 +1,6 @@
-"""A process that tries faults: ``python -m conformance.selftest.worker`` reads jobs and answers with their trials, a line each.
+"""Worker process for trials: ``python -m conformance.selftest.worker`` reads jobs and writes a line of trials for each.
 
-An interpreter of its own, not a fork: a forked case whose interpreter has to end by itself leaves through the top of this one.
+It is a new interpreter and not a fork, because a forked case that tests the end of an interpreter leaves through the top of this one.
 """
 
 from __future__ import annotations
@@ -25,26 +25,24 @@ STOPPED = "the selftest was asked to stop"
 
 @dataclass(frozen=True)
 class Job:
-    """One fault, or flawless partners, with some of the cases of a stage. Named, not carried: a process looks it up again."""
+    """One fault, or flawless partners, with some of the cases of a stage. It holds names only, which the worker looks up."""
 
     stage: str
     fault: str
     cases: tuple[Case, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
         return {"stage": self.stage, "fault": self.fault, "cases": [case.to_json() for case in self.cases]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
-        """The reverse of :meth:`to_json`."""
         return cls(data["stage"], data["fault"], tuple(Case.from_json(case) for case in data["cases"]))
 
 
 class Worker:
-    """The process, seen from outside. It is started when first needed, and again when it was lost.
+    """The worker process as its parent sees it. It is started at first use, and again after it has died.
 
-    ``folder`` is for its temporary files: it may be killed, and then cleans nothing up.
+    ``folder`` has its temporary files, because the process may be killed and does not clean up.
     """
 
     def __init__(self, folder: str) -> None:
@@ -54,7 +52,7 @@ class Worker:
         self._ended = False
 
     def run(self, job: Job) -> list[Trial] | str:
-        """The trials of a job, or why there are none."""
+        """Return the trials of a job, or the reason why there are none."""
         if self._ended:
             return STOPPED
         if self._process is None or self._answers is None:
@@ -76,7 +74,7 @@ class Worker:
         return [Trial.from_json(trial) for trial in json.loads(answer)["trials"]]
 
     def end(self) -> None:
-        """Kill it; what it has forked ends with it."""
+        """Kill the process and all that it has forked."""
         self._ended = True
         if self._process is not None:
             self._process.kill()
@@ -101,7 +99,7 @@ def _start(folder: str) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 
 
 def main() -> None:
-    """Until there are no more jobs."""
+    """Run jobs until the input ends."""
     children.die_with_parent()
     known = {stage.name: stage for stage in stages()}
     for line in sys.stdin:

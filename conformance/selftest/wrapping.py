@@ -1,7 +1,6 @@
-"""Real libraries with one thing spoiled on the way out of their arrays, or on the way in.
+"""Wrappers that put one fault into a real library, in the capsules that it exports or imports.
 
-A wrapper stands between a real library and everybody else. It edits the real capsules in place: shape, strides, flags and pointers
-are those that the library itself has written, but for the one that is spoiled.
+A wrapper stands between the real library and its partner. It edits the library's own capsule in place, so all other fields are genuine.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .model import Partners, Stage
 
 
 class Opened:
-    """A capsule that can be written to: its struct and its arrays, where they lie."""
+    """A capsule whose struct and arrays can be written to."""
 
     def __init__(self, made: Any) -> None:
         self.capsule = made
@@ -32,29 +31,29 @@ class Opened:
 
     @property
     def shape(self) -> Any:
-        """The extents, to be read and written."""
+        """The shape, readable and writable."""
         return (ctypes.c_int64 * self.tensor.ndim).from_address(self.tensor.shape or 0)
 
     @property
     def strides(self) -> Any:
-        """The strides in elements, to be read and written; empty if there are none."""
+        """The strides in elements, readable and writable. Empty for NULL strides."""
         count = self.tensor.ndim if self.tensor.strides else 0
         return (ctypes.c_int64 * count).from_address(self.tensor.strides or 0)
 
     def pack(self) -> None:
-        """Strides of a row-major array, whatever they were."""
+        """Write the strides of a packed array."""
         if self.tensor.strides:
             self.strides[:] = c_strides(tuple(self.shape))
 
     def mark(self, *, add: int = 0, remove: int = 0) -> None:
-        """Change the flags; a legacy struct has none."""
+        """Change the flags. A legacy struct has none."""
         if self.versioned:
             self.managed.flags = self.managed.flags & ~remove | add
 
 
 @dataclass(frozen=True)
 class Real:
-    """A real library: its name, how its arrays are copied, and where the memory begins that an array is a view of."""
+    """A real library: its name, a function that copies its arrays, and a function that returns the start of an array's memory."""
 
     name: str
     copy: Callable[[Any], Any]
@@ -62,51 +61,51 @@ class Real:
 
 
 class Wrapper:
-    """Changes nothing. A fault changes one method; ``on`` is the real library."""
+    """Base of the wrappers, which changes nothing. A fault overrides one method. ``on`` is the real library."""
 
     caught_by: ClassVar[tuple[str, ...]]
-    """Invariants that have to notice the fault."""
+    """The invariants that must catch the fault."""
 
     def __init__(self, on: Real) -> None:
         self.on = on
 
-    # -- on the way out
+    # Exports
 
     def told_device(self, device: tuple[int, int]) -> tuple[int, int]:
-        """What ``__dlpack_device__`` answers."""
+        """Return the result of ``__dlpack_device__``."""
         return device
 
     def asked(self, keywords: dict[str, Any]) -> dict[str, Any]:
-        """The keywords that reach the real ``__dlpack__``."""
+        """Return the keywords that reach the real ``__dlpack__``."""
         return keywords
 
     def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
-        """What ``__dlpack__`` answers."""
+        """Return the result of ``__dlpack__``."""
         made = array.__dlpack__(**self.asked(keywords))
         self.outgoing(Opened(made), array)
         return made
 
     def outgoing(self, opened: Opened, array: Any) -> None:
-        """Changes a capsule that the real library has made."""
+        """Change a capsule that the real library has exported."""
 
-    # -- on the way in
+    # Imports
 
     def request(self, offer: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """What the real library gets for its call of ``__dlpack__``."""
+        """Return the capsule for the real library's call of ``__dlpack__``."""
         made = offer.__dlpack__(*args, **keywords)
         self.incoming(Opened(made))
         return made
 
     def incoming(self, opened: Opened) -> None:
-        """Changes a capsule before the real library reads it."""
+        """Change a capsule before the real library reads it."""
 
     def taken(self, take: Callable[..., Any], offer: Any, keywords: dict[str, Any]) -> Any:
-        """What the import is."""
+        """Return the import."""
         return take(_Incoming(self, offer), **keywords)
 
 
 class _Outgoing:
-    """A real array seen through a wrapper."""
+    """An array of the real library with the wrapper's export methods."""
 
     def __init__(self, wrapper: Wrapper, array: Any) -> None:
         self._wrapper = wrapper
@@ -120,7 +119,7 @@ class _Outgoing:
 
 
 class _Incoming:
-    """Somebody's array as the real library gets to see it through a wrapper."""
+    """A partner's array with the wrapper's methods, as the real library sees it."""
 
     def __init__(self, wrapper: Wrapper, offer: Any) -> None:
         self._wrapper = wrapper
@@ -135,7 +134,7 @@ class _Incoming:
 
 
 def add(stage: Stage, real: Real, *wrappers: type[Wrapper], without: tuple[str, ...] = ()) -> None:
-    """Register each of these around a real library as a fault; ``without`` are invariants that it does not keep by itself."""
+    """Register each wrapper class around a real library as a fault. ``without`` are invariants that the library itself violates."""
     for kind in wrappers:
         spoil = partial(wrap, real, kind)
         caught_by = tuple(name for name in kind.caught_by if name not in without)
@@ -143,7 +142,7 @@ def add(stage: Stage, real: Real, *wrappers: type[Wrapper], without: tuple[str, 
 
 
 def wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:
-    """Put a wrapper of this kind around the library, in place."""
+    """Put a wrapper around the library, in place."""
     adapter, wrapper = partners[real.name], kind(real)
     exporter, take = adapter.exporter, adapter.take
 
@@ -157,5 +156,5 @@ def wrap(real: Real, kind: type[Wrapper], partners: Partners) -> None:
 
 
 def _replace(adapter: Adapter, **methods: Any) -> None:
-    """In this object, not in its class."""
+    """Replace methods of this object, not of its class."""
     vars(adapter).update(methods)

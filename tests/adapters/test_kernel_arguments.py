@@ -51,7 +51,7 @@ def test_the_reference_reads_an_argument_as_an_import() -> None:
 def test_a_library_without_such_kernels_says_so() -> None:
     """By the exception that means that."""
     library = NumpyAdapter()
-    with pytest.raises(Unsupported, match="no kernels that take the array interface"):
+    with pytest.raises(Unsupported, match="no kernels that accept the array interface"):
         library.take_argument(None, Device.HOST)
-    with pytest.raises(Unsupported, match="no kernels that take the array interface"):
+    with pytest.raises(Unsupported, match="no kernels that accept the array interface"):
         library.argument_address(None)

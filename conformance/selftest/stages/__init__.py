@@ -1,4 +1,4 @@
-"""The stages. Each module here defines one :class:`~conformance.selftest.model.Stage` called ``STAGE`` and registers its faults."""
+"""Stages of the self-test. Each module defines one :class:`~conformance.selftest.model.Stage` named ``STAGE`` and registers its faults."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from conformance.selftest.model import Stage
 
 
 def stages() -> tuple[Stage, ...]:
-    """All stages, by name of module."""
+    """Return all stages, in the order of their modules' names."""
     modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return tuple(importlib.import_module(f"{__name__}.{module}").STAGE for module in modules)

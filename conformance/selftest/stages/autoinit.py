@@ -1,4 +1,4 @@
-"""The stage ``autoinit``: programs that find make-believe PyCUDA and CV-CUDA before the real ones."""
+"""Stage ``autoinit``: programs that import simulated PyCUDA and CV-CUDA packages in place of the real ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conformance.selftest.model import Stage
 
 
 def _cases(environment: Environment) -> Iterator[Case]:
-    """Both directions, with the producer imported first: every case costs an interpreter."""
+    """Yield both directions with the producer imported first, because every case starts an interpreter."""
     for case in shared(planned(libraries.environment(), "claim.pycuda-autoinit")):
         if case.option("order") == f"{case.producer}-first":
             yield case
@@ -26,7 +26,7 @@ def _cases(environment: Environment) -> Iterator[Case]:
 
 STAGE = Stage(
     "autoinit",
-    "make-believe PyCUDA and CV-CUDA in programs of their own",
+    "simulated PyCUDA and CV-CUDA in separate programs",
     dict,
     _cases,
     around=programs.ahead_of_the_real_ones,
@@ -37,7 +37,7 @@ STAGE = Stage(
 @STAGE.fault("claim.pycuda-autoinit", bugs="context-05 context-07")
 @in_programs
 def another_context_is_refused(found: Modules) -> None:
-    """``cvcuda.as_tensor`` wants the context that it has made itself, and raises in PyCUDA's."""
+    """Raises in ``cvcuda.as_tensor`` in a context that CV-CUDA did not create, such as PyCUDA's."""
 
     def as_tensor(source: Any) -> NoReturn:
         raise RuntimeError("cudaErrorDeviceUninitialized: invalid device context")
@@ -48,7 +48,7 @@ def another_context_is_refused(found: Modules) -> None:
 @STAGE.fault("claim.pycuda-autoinit")
 @in_programs
 def another_context_is_fatal(found: Modules) -> None:
-    """``cvcuda.as_tensor`` kills the process in a context that it has not made."""
+    """Ends the process in ``cvcuda.as_tensor`` in a context that CV-CUDA did not create."""
 
     def as_tensor(source: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -59,7 +59,7 @@ def another_context_is_fatal(found: Modules) -> None:
 @STAGE.fault("claim.pycuda-autoinit")
 @in_programs
 def another_context_has_other_elements(found: Modules) -> None:
-    """``cvcuda.as_tensor`` looks for the address in its own context, where zeros are."""
+    """Reads the address in CV-CUDA's own context in ``cvcuda.as_tensor``, and so returns zeros."""
     found["cvcuda"].as_tensor = lambda source: CvcudaTensor(
         memory.zeros(source.__cuda_array_interface__["shape"], "float32")
     )
@@ -68,7 +68,7 @@ def another_context_has_other_elements(found: Modules) -> None:
 @STAGE.fault("claim.pycuda-autoinit", bugs="context-07")
 @in_programs
 def imports_cannot_be_read(found: Modules) -> None:
-    """A ``GPUArray`` on CV-CUDA's memory is made, and its ``get`` raises: the memory is not of PyCUDA's context."""
+    """Raises in ``GPUArray.get`` on CV-CUDA's memory, because that memory belongs to another context."""
 
     class Foreign(GPUArray):
         def get(self) -> Any:
@@ -82,7 +82,7 @@ def imports_cannot_be_read(found: Modules) -> None:
 @STAGE.fault("claim.pycuda-autoinit")
 @in_programs
 def no_second_context(found: Modules) -> None:
-    """``import pycuda.autoinit`` raises."""
+    """Raises on ``import pycuda.autoinit``."""
 
     def autoinit() -> NoReturn:
         raise RuntimeError("cuCtxCreate failed: invalid device")

@@ -1,4 +1,4 @@
-"""The stage ``claims``: make-believe libraries with the calls that the pages show, each fault spoils one of them."""
+"""Stage ``claims``: simulated libraries with the calls that the documentation pages show. Each fault breaks one call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from conformance.selftest.make_believe.torch import Tensor
 from conformance.selftest.model import Partners, Stage
 
 _ELSEWHERE = ("claim.installation", "claim.pycuda-autoinit")
-"""What is not seen in arrays: stages of their own show it."""
+"""Invariants that other stages test, because they concern no arrays."""
 
 
 def _cases(environment: Environment) -> Iterator[Case]:
@@ -28,7 +28,7 @@ def _cases(environment: Environment) -> Iterator[Case]:
 
 STAGE = Stage(
     "claims",
-    "make-believe libraries on host memory, by the calls that the pages show",
+    "simulated libraries on host memory, with the calls that the documentation pages show",
     libraries.libraries,
     _cases,
     absent=memory.absent,
@@ -37,7 +37,7 @@ STAGE = Stage(
 
 
 def _module(found: Partners, name: str) -> Any:
-    """A make-believe module; setting one of its attributes replaces a call."""
+    """Return a simulated module. Setting one of its attributes replaces a call."""
     return found[name].module()
 
 
@@ -45,7 +45,7 @@ def _raising(*arguments: Any, **keywords: Any) -> Any:
     raise RuntimeError("unspecified failure")
 
 
-# -- cvcuda.as_tensor and cvcuda.as_image
+# cvcuda.as_tensor and cvcuda.as_image
 
 
 @STAGE.fault(
@@ -59,7 +59,7 @@ def _raising(*arguments: Any, **keywords: Any) -> Any:
     "claim.named-layout",
 )
 def as_tensor_copies(found: Partners) -> None:
-    """``cvcuda.as_tensor`` copies what it should share."""
+    """Copies in ``cvcuda.as_tensor`` in place of sharing."""
     cvcuda = _module(found, "cvcuda")
     shared = cvcuda.as_tensor
 
@@ -84,7 +84,7 @@ def as_tensor_copies(found: Partners) -> None:
     "claim.named-layout",
 )
 def as_tensor_raises(found: Partners) -> None:
-    """``cvcuda.as_tensor`` takes nothing, not even what the pages show."""
+    """Raises in ``cvcuda.as_tensor`` for every array."""
     _module(found, "cvcuda").as_tensor = _raising
 
 
@@ -99,7 +99,7 @@ def as_tensor_raises(found: Partners) -> None:
     "claim.named-layout",
 )
 def as_tensor_takes_another_type(found: Partners) -> None:
-    """``cvcuda.as_tensor`` takes every element for a signed whole number of its size, as CV-CUDA 0.19 does for bool."""
+    """Imports every element type as a signed integer of the same size in ``cvcuda.as_tensor``, as CV-CUDA 0.19 does for bool."""
     cvcuda = _module(found, "cvcuda")
     right = cvcuda.as_tensor
 
@@ -112,7 +112,7 @@ def as_tensor_takes_another_type(found: Partners) -> None:
 
 @STAGE.fault("claim.cupy-converts", "claim.torch-shares", "claim.gpuarray-converts")
 def as_tensor_forgets_strides(found: Partners) -> None:
-    """``cvcuda.as_tensor`` takes every array for a packed one."""
+    """Imports every array as packed in ``cvcuda.as_tensor``."""
 
     def as_tensor(source: Any, layout: str = "none") -> CvcudaTensor:
         told = source.__cuda_array_interface__
@@ -123,7 +123,7 @@ def as_tensor_forgets_strides(found: Partners) -> None:
 
 @STAGE.fault("claim.cupy-on-gpu", "claim.cupy-converts", "claim.buffer-accepted", "claim.named-layout")
 def as_tensor_begins_one_element_late(found: Partners) -> None:
-    """``cvcuda.as_tensor`` counts an offset of one element twice."""
+    """Adds an offset of one element in ``cvcuda.as_tensor``."""
     cvcuda = _module(found, "cvcuda")
     right = cvcuda.as_tensor
 
@@ -136,7 +136,7 @@ def as_tensor_begins_one_element_late(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-refused", "claim.cpu-tensor-refused", bugs="device-07")
 def as_tensor_takes_addresses_of_the_host(found: Partners) -> None:
-    """``cvcuda.as_tensor`` takes an address in host memory for one on the GPU."""
+    """Accepts a host address in ``cvcuda.as_tensor`` as a GPU address."""
     cvcuda = _module(found, "cvcuda")
     right = cvcuda.as_tensor
 
@@ -151,7 +151,7 @@ def as_tensor_takes_addresses_of_the_host(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-refused", "claim.cpu-tensor-refused")
 def as_tensor_stumbles_over_host_arrays(found: Partners) -> None:
-    """``cvcuda.as_tensor`` refuses an array on the host by the ``KeyError`` that it runs into."""
+    """Refuses a host array in ``cvcuda.as_tensor`` with ``KeyError``."""
     cvcuda = _module(found, "cvcuda")
     right = cvcuda.as_tensor
 
@@ -166,7 +166,7 @@ def as_tensor_stumbles_over_host_arrays(found: Partners) -> None:
 
 @STAGE.fault("claim.named-layout")
 def as_tensor_ignores_the_layout(found: Partners) -> None:
-    """``cvcuda.as_tensor`` makes a tensor without a layout, whatever name it is given."""
+    """Ignores the layout that is passed to ``cvcuda.as_tensor``."""
     cvcuda = _module(found, "cvcuda")
     right = cvcuda.as_tensor
     cvcuda.as_tensor = lambda source, layout="none": right(source)
@@ -174,7 +174,7 @@ def as_tensor_ignores_the_layout(found: Partners) -> None:
 
 @STAGE.fault("claim.wrapped-is-released", bugs="lifetime-17 lifetime-19")
 def wrappers_are_cached(found: Partners) -> None:
-    """What was wrapped by CV-CUDA stays in its cache until that is cleared."""
+    """Keeps wrapped arrays in CV-CUDA's cache until the cache is cleared."""
     cvcuda = _module(found, "cvcuda")
     fresh, cache = cvcuda.as_tensor, list[CvcudaTensor]()
 
@@ -187,7 +187,7 @@ def wrappers_are_cached(found: Partners) -> None:
 
 @STAGE.fault("claim.wrapped-is-released", bugs="lifetime-20")
 def images_are_never_let_go(found: Partners) -> None:
-    """``cvcuda.as_image`` takes a reference to what it wraps, and nothing ever gives it back."""
+    """Takes a reference to the array in ``cvcuda.as_image`` and never releases it."""
     cvcuda = _module(found, "cvcuda")
     fresh = cvcuda.as_image
 
@@ -199,12 +199,12 @@ def images_are_never_let_go(found: Partners) -> None:
     cvcuda.as_image = as_image
 
 
-# -- tensors of CV-CUDA's own
+# CV-CUDA's own tensors
 
 
 @STAGE.fault("claim.flat-copy")
 def rows_are_padded(found: Partners) -> None:
-    """The rows of a new CV-CUDA tensor are one pixel longer than its shape says."""
+    """Pads the rows of a new CV-CUDA tensor by one pixel."""
 
     def tensor(shape: tuple[int, ...], kind: str, layout: str = "none") -> CvcudaTensor:
         return CvcudaTensor(memory.zeros((shape[0], shape[1] + 1, *shape[2:]), kind)[:, : shape[1]], layout)
@@ -214,7 +214,7 @@ def rows_are_padded(found: Partners) -> None:
 
 @STAGE.fault("claim.flat-copy")
 def dimensions_lie_backwards(found: Partners) -> None:
-    """The last dimension of a new CV-CUDA tensor is the slowest: channel by channel, not pixel by pixel."""
+    """Creates a CV-CUDA tensor in column-major order."""
 
     def tensor(shape: tuple[int, ...], kind: str, layout: str = "none") -> CvcudaTensor:
         return CvcudaTensor(memory.zeros(shape[::-1], kind).T, layout)
@@ -231,7 +231,7 @@ def dimensions_lie_backwards(found: Partners) -> None:
     "claim.tensor-to-torch",
 )
 def cuda_gives_a_copy(found: Partners) -> None:
-    """Each call of a CV-CUDA tensor's ``cuda()`` gives another copy of its elements."""
+    """Returns a new copy from each call of a CV-CUDA tensor's ``cuda()``."""
     kept: list[Any] = []
 
     def cuda(tensor: CvcudaTensor) -> Array:
@@ -241,12 +241,12 @@ def cuda_gives_a_copy(found: Partners) -> None:
     CvcudaTensor.cuda = cuda  # type: ignore[assignment, method-assign]
 
 
-# -- cupy.asarray and cupy.asnumpy
+# cupy.asarray and cupy.asnumpy
 
 
 @STAGE.fault("claim.cupy-views-tensor", "claim.buffer-accepted")
 def asarray_copies(found: Partners) -> None:
-    """``cupy.asarray`` copies what it should view."""
+    """Copies in ``cupy.asarray`` in place of sharing."""
     cupy = _module(found, "cupy")
     view = cupy.asarray
     cupy.asarray = lambda source: Array(memory.copied(view(source).host))
@@ -254,7 +254,7 @@ def asarray_copies(found: Partners) -> None:
 
 @STAGE.fault("claim.cupy-round-trip", "claim.numpy-to-cupy", "claim.numpy-by-cupy")
 def asarray_changes_a_byte(found: Partners) -> None:
-    """``cupy.asarray`` changes the first byte of what it takes."""
+    """Changes the first byte of the array in ``cupy.asarray``."""
     cupy = _module(found, "cupy")
     right = cupy.asarray
 
@@ -269,13 +269,13 @@ def asarray_changes_a_byte(found: Partners) -> None:
 
 @STAGE.fault("claim.cupy-views-tensor", "claim.cupy-round-trip", "claim.numpy-to-cupy", "claim.numpy-by-cupy")
 def asarray_raises(found: Partners) -> None:
-    """``cupy.asarray`` takes nothing, not even what the pages show."""
+    """Raises in ``cupy.asarray`` for every array."""
     _module(found, "cupy").asarray = _raising
 
 
 @STAGE.fault("claim.numpy-to-cupy")
 def asarray_turns_columns_to_rows(found: Partners) -> None:
-    """``cupy.asarray`` of a NumPy array in Fortran order is in C order."""
+    """Converts a NumPy array in Fortran order to C order in ``cupy.asarray``."""
     cupy = _module(found, "cupy")
     right = cupy.asarray
 
@@ -288,7 +288,7 @@ def asarray_turns_columns_to_rows(found: Partners) -> None:
 
 @STAGE.fault("claim.cupy-views-tensor", "claim.cupy-round-trip")
 def asarray_flattens(found: Partners) -> None:
-    """``cupy.asarray`` of what has the array interface forgets all dimensions but one."""
+    """Flattens an array with the array interface in ``cupy.asarray``."""
     cupy = _module(found, "cupy")
     right = cupy.asarray
 
@@ -301,13 +301,13 @@ def asarray_flattens(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-to-cupy", "claim.numpy-by-cupy")
 def asnumpy_widens(found: Partners) -> None:
-    """``cupy.asnumpy`` gives double-precision numbers, whatever the array has."""
+    """Returns float64 from ``cupy.asnumpy``, whatever the element type."""
     _module(found, "cupy").asnumpy = lambda array: array.host.astype("float64")
 
 
 @STAGE.fault("claim.import-owns-nothing")
 def imports_free(found: Partners) -> None:
-    """The end of a CuPy array frees memory that it was only shown."""
+    """Frees the memory of another library when a CuPy array dies."""
     cupy, runtime = _module(found, "cupy"), _module(found, "cuda_python")
 
     class Freeing(Array):
@@ -324,7 +324,7 @@ def imports_free(found: Partners) -> None:
 
 @STAGE.fault("claim.import-owns-nothing")
 def imports_go_on(found: Partners) -> None:
-    """Memory that PyTorch was shown goes on being written by it when the tensor is gone: what is copied there next is lost."""
+    """Writes to shared memory after the PyTorch tensor on it has died."""
     torch, runtime = _module(found, "torch"), _module(found, "cuda_python")
     gone: list[int] = []
     copy = runtime.cudaMemcpy
@@ -342,18 +342,18 @@ def imports_go_on(found: Partners) -> None:
     torch.kind, runtime.cudaMemcpy = Ending, overwritten
 
 
-# -- PyTorch
+# PyTorch
 
 
 @STAGE.fault("claim.from-numpy-shares")
 def from_numpy_copies(found: Partners) -> None:
-    """``torch.from_numpy`` copies what it should share."""
+    """Copies in ``torch.from_numpy`` in place of sharing."""
     _module(found, "torch").from_numpy = lambda array: Tensor(memory.copied(array), gpu=False)
 
 
 @STAGE.fault("claim.from-numpy-shares")
 def from_numpy_forgets_strides(found: Partners) -> None:
-    """``torch.from_numpy`` takes every array for a packed one."""
+    """Imports every array as packed in ``torch.from_numpy``."""
     _module(found, "torch").from_numpy = lambda array: Tensor(
         memory.at(array.ctypes.data, array.shape, array.dtype.str), gpu=False, owner=array
     )
@@ -361,31 +361,31 @@ def from_numpy_forgets_strides(found: Partners) -> None:
 
 @STAGE.fault("claim.from-numpy-shares", "claim.numpy-by-torch")
 def from_numpy_raises(found: Partners) -> None:
-    """``torch.from_numpy`` takes nothing, not even what the pages show."""
+    """Raises in ``torch.from_numpy`` for every array."""
     _module(found, "torch").from_numpy = _raising
 
 
 @STAGE.fault("claim.tensor-to-torch", "claim.as-tensor-without-device", bugs="device-06 device-19")
 def torch_moves_to_the_host(found: Partners) -> None:
-    """``torch.as_tensor`` makes a tensor on the CPU where no device is named."""
+    """Copies to the CPU in ``torch.as_tensor`` without a device."""
     _module(found, "torch").as_tensor = lambda source: Tensor(memory.copied(memory.told(source)), gpu=False)
 
 
 @STAGE.fault("claim.as-tensor-without-device")
 def torch_takes_the_gpu_for_the_host(found: Partners) -> None:
-    """``torch.as_tensor`` makes a tensor on the right memory, and says that it is the CPU's."""
+    """Reports the CPU as the device of a tensor on GPU memory in ``torch.as_tensor``."""
     _module(found, "torch").as_tensor = lambda source: Tensor(memory.told(source), gpu=False, owner=source)
 
 
 @STAGE.fault("claim.tensor-to-torch", "claim.as-tensor-without-device")
 def torch_copies(found: Partners) -> None:
-    """``torch.as_tensor`` copies on the GPU what it should share."""
+    """Copies on the GPU in ``torch.as_tensor`` in place of sharing."""
     _module(found, "torch").as_tensor = lambda source: Tensor(memory.copied(memory.told(source)))
 
 
 @STAGE.fault("claim.tensor-to-torch")
 def clones_share(found: Partners) -> None:
-    """A PyTorch tensor's ``clone()`` is on the tensor's own memory."""
+    """Shares memory in a PyTorch tensor's ``clone()``."""
 
     class Sharing(Tensor):
         def clone(self) -> Tensor:
@@ -396,7 +396,7 @@ def clones_share(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-by-torch", "claim.cpu-tensor-refused")
 def moves_lose_the_elements(found: Partners) -> None:
-    """A PyTorch tensor's ``cuda()`` has zeros in the place of its elements."""
+    """Returns zeros from a PyTorch tensor's ``cuda()``."""
 
     class Losing(Tensor):
         def cuda(self) -> Tensor:
@@ -405,19 +405,19 @@ def moves_lose_the_elements(found: Partners) -> None:
     _module(found, "torch").kind = Losing
 
 
-# -- PyCUDA
+# PyCUDA
 
 
 @STAGE.fault("claim.numpy-by-pycuda")
 def to_gpu_loses_the_elements(found: Partners) -> None:
-    """``pycuda.gpuarray.to_gpu`` brings zeros to the GPU."""
+    """Copies zeros to the GPU in ``pycuda.gpuarray.to_gpu``."""
     gpuarray = _module(found, "pycuda").gpuarray
     gpuarray.to_gpu = lambda array: gpuarray.GPUArray(array.shape, array.dtype)
 
 
 @STAGE.fault("claim.gpuarray-on-tensor")
 def gpuarray_copies(found: Partners) -> None:
-    """``GPUArray`` copies what it is built on."""
+    """Copies in ``GPUArray`` in place of sharing."""
     gpuarray = _module(found, "pycuda").gpuarray
     shared = gpuarray.GPUArray
     gpuarray.GPUArray = lambda *given, **named: Array(memory.copied(shared(*given, **named).host))
@@ -425,7 +425,7 @@ def gpuarray_copies(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-by-pycuda", "claim.gpuarray-on-tensor")
 def gpuarray_transposes(found: Partners) -> None:
-    """``GPUArray`` has the dimensions of what it is built on backwards."""
+    """Reverses the dimensions in ``GPUArray``."""
 
     class Transposed(GPUArray):
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -437,11 +437,11 @@ def gpuarray_transposes(found: Partners) -> None:
 
 @STAGE.fault("claim.numpy-by-pycuda", "claim.gpuarray-on-tensor")
 def gpuarray_raises(found: Partners) -> None:
-    """``GPUArray`` cannot be built on a pointer."""
+    """Raises when a ``GPUArray`` is built on a pointer."""
     _module(found, "pycuda").gpuarray.GPUArray = _raising
 
 
-# -- CUDA Python
+# CUDA Python
 
 
 @STAGE.fault(
@@ -452,7 +452,7 @@ def gpuarray_raises(found: Partners) -> None:
     "claim.tensor-as-buffer",
 )
 def memcpy_fails(found: Partners) -> None:
-    """``cudaMemcpy`` returns an error."""
+    """Returns an error from ``cudaMemcpy``."""
     _module(found, "cuda_python").cudaMemcpy = lambda *_: (1,)
 
 
@@ -464,13 +464,13 @@ def memcpy_fails(found: Partners) -> None:
     "claim.tensor-as-buffer",
 )
 def memcpy_does_nothing(found: Partners) -> None:
-    """``cudaMemcpy`` copies nothing, and says that all is well."""
+    """Copies nothing in ``cudaMemcpy`` and returns success."""
     _module(found, "cuda_python").cudaMemcpy = lambda *_: (0,)
 
 
 @STAGE.fault("claim.numpy-by-cuda-python", "claim.tensor-as-buffer", "claim.wrapper-owns-nothing")
 def memcpy_stops_early(found: Partners) -> None:
-    """``cudaMemcpy`` leaves out the last byte."""
+    """Omits the last byte in ``cudaMemcpy``."""
     runtime = _module(found, "cuda_python")
     whole = runtime.cudaMemcpy
     runtime.cudaMemcpy = lambda to, source, nbytes, kind: whole(to, source, nbytes - 1, kind)
@@ -478,7 +478,7 @@ def memcpy_stops_early(found: Partners) -> None:
 
 @STAGE.fault("claim.wrapper-owns-nothing")
 def interfaces_lead_to_old_elements(found: Partners) -> None:
-    """The array interface of CuPy tells a place where the elements were once."""
+    """Publishes an outdated address in CuPy's array interface."""
     kept: list[Any] = []
 
     class Stale(Array):
@@ -494,10 +494,8 @@ def interfaces_lead_to_old_elements(found: Partners) -> None:
 
 @STAGE.fault("claim.wrapper-owns-nothing")
 def wrappers_free(found: Partners) -> None:
-    """A buffer of CUDA Python frees its memory when it ends, also if that is somebody else's.
-
-    The small class around ``cudaMalloc`` is the pages', and the checks bring it themselves, so it is the one that is changed.
-    """
+    """Frees memory of another owner when a buffer of CUDA Python dies."""
+    # The pages define this small class around `cudaMalloc`, and the checks bring it along, so the fault changes it for all.
 
     def free(self: DeviceBuffer) -> int:
         ctypes.memset(self.address, 0xDD, self.nbytes)

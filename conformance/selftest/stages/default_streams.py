@@ -1,6 +1,6 @@
-"""The stage ``default-streams``: a make-believe cuda-python whose per-thread switch is set in real fresh interpreters.
+"""Stage ``default-streams``: a simulated cuda-python with a switch for per-thread default streams, in real new interpreters.
 
-Streams are those of the simulated device, latches included.
+Streams and latches belong to the simulated device.
 """
 
 from __future__ import annotations
@@ -34,15 +34,13 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 
 class Switched(MadeUpLibrary):
-    """Works on the per-thread default stream while its switch is on, else on the legacy one."""
+    """A library that uses the per-thread default stream if its switch is on, and the legacy one otherwise."""
 
     def default_stream(self, device: Device) -> WorkStream:
-        """As the switch says."""
         on = os.environ.get(default_stream.SWITCHES[_NAME]) == "1"
         return self.foreign_stream(PER_THREAD if on else LEGACY, device)
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """On the default stream."""
         with self.using(self.default_stream(device)):
             return super().take(offer, protocol, device, **keywords)
 
@@ -66,51 +64,48 @@ _fault = _SITE.fault
 
 @_fault(STAGE, _NAME, _INVARIANT, bugs="stream-24")
 class IgnoresTheSwitch(Switched):
-    """It works on the legacy default stream, whatever its switch says."""
+    """Uses the legacy default stream, whatever the switch says."""
 
     def default_stream(self, device: Device) -> WorkStream:
-        """1."""
         return self.foreign_stream(LEGACY, device)
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class PublishesNoDefaultStream(Switched):
-    """It publishes no stream, though work is pending on the default one."""
+    """Publishes no stream although work is pending on the default stream."""
 
     exporter_class = PublishesNone
 
 
 class _PublishesZero(Exporter):
     def cai_stream(self) -> int | None:
-        """The runtime's own number for the default stream."""
+        """Return the runtime's own number of the default stream."""
         return 0 if super().cai_stream() is not None else None
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class PublishesZero(Switched):
-    """It publishes 0 for the default stream."""
+    """Publishes 0 for the default stream."""
 
     exporter_class = _PublishesZero
 
 
 class _NamesNothing(Importer):
     def stream(self) -> int | None:
-        """``None``."""
         return None
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class NamesNoStream(Switched):
-    """As a consumer it names no stream, so producers take it for the legacy one."""
+    """Passes no stream as a consumer, so that producers assume the legacy default stream."""
 
     importer_class = _NamesNothing
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class DiesWithTheSwitch(Switched):
-    """Where its switch is set, the import ends in a segmentation fault."""
+    """Ends the process on import if the switch is set."""
 
     def load(self) -> None:
-        """The end, with the switch."""
         if default_stream.SWITCHES[_NAME] in os.environ:
             os.kill(os.getpid(), signal.SIGSEGV)

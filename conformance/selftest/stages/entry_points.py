@@ -1,4 +1,4 @@
-"""The stage ``entry-points``: a library that the suite knows by the declarations of its adapter alone, as one of an installed package."""
+"""Stage ``entry-points``: a library that the suite only knows by the declarations of its adapter, like a third-party library."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _foreign(kind: DType) -> Callable[[Any], Any]:
 
 
 def _lazy(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
-    """Elements that are still to be computed."""
+    """Build an array in a lazy state."""
     array = adapter.array(dtype("float32"), (3,), bytes(12), device)
     array.pending = True
     use(array, None)
 
 
 class Adapter(ReferenceAdapter):
-    """The reference under a name that this package does not know."""
+    """The reference under a name that the suite does not know."""
 
     name = _NAME
     distributions = ("plugin-library",)
@@ -76,7 +76,7 @@ def _exporting(found: Partners, **methods: Any) -> None:
 
 
 def _as(kind: DType, code: DLCode) -> dict[str, Any]:
-    """Methods of an exporter that exports the opaque elements ``kind`` with another type code."""
+    """Return methods of an exporter that exports the opaque elements ``kind`` with another type code."""
 
     def fields(self: Exporter, version: tuple[int, int] | None, *, copied: bool) -> Any:
         made = Exporter.fields(self, version, copied=copied)
@@ -91,19 +91,19 @@ def _as(kind: DType, code: DLCode) -> dict[str, Any]:
 
 @STAGE.fault(_FOREIGN)
 def exports_foreign_order_as_native(found: Partners) -> None:
-    """Numbers of the other byte order are exported as if they were native."""
+    """Exports foreign byte order as native."""
     _exporting(found, **_as(_SWAPPED, DLCode.FLOAT))
 
 
 @STAGE.fault(_FOREIGN)
 def exports_records_as_integers(found: Partners) -> None:
-    """Structured elements are exported as integers of the same width."""
+    """Exports structured elements as integers of the same width."""
     _exporting(found, **_as(_RECORD, DLCode.INT))
 
 
 @STAGE.fault(_NARROW)
 def exports_six_bits_as_four(found: Partners) -> None:
-    """A 6-bit float is exported with 4 bits."""
+    """Exports a 6-bit float with 4 bits."""
 
     def fields(self: Exporter, version: tuple[int, int] | None, *, copied: bool) -> Any:
         made = Exporter.fields(self, version, copied=copied)
@@ -114,7 +114,7 @@ def exports_six_bits_as_four(found: Partners) -> None:
 
 @STAGE.fault(_NARROW)
 def says_that_six_bits_have_a_byte(found: Partners) -> None:
-    """The capsule of a 6-bit float says that each element has a byte of its own."""
+    """Sets the flag for padded elements on packed 6-bit floats."""
 
     def flags(self: Exporter, *, copied: bool) -> int:
         return Exporter.flags(self, copied=copied) | (DLFlags.SUBBYTE_PADDED if self.dtype.bits == 6 else 0)
@@ -124,13 +124,13 @@ def says_that_six_bits_have_a_byte(found: Partners) -> None:
 
 @STAGE.fault(_STATE)
 def exports_lazy_elements_as_they_lie(found: Partners) -> None:
-    """An array that is still to be computed is exported with the present contents of its memory."""
+    """Exports an array in a lazy state with the present content of its memory."""
     _exporting(found, check_pending=lambda self: None)
 
 
 @STAGE.fault(_STATE)
 def refuses_lazy_elements_by_a_key(found: Partners) -> None:
-    """An array that is still to be computed is refused with ``KeyError``."""
+    """Refuses an array in a lazy state with ``KeyError``."""
 
     def check_pending(self: Exporter) -> None:
         if self.pending:
@@ -141,7 +141,7 @@ def refuses_lazy_elements_by_a_key(found: Partners) -> None:
 
 @STAGE.fault(_RELEASES)
 def keeps_what_it_refuses(found: Partners) -> None:
-    """Every array whose export is refused is kept for ever."""
+    """Keeps a reference to every array whose export it refuses."""
     kept: list[Exporter] = []
 
     def check_pending(self: Exporter) -> None:

@@ -1,4 +1,4 @@
-"""The stage ``exits``: the reference keeps an import or a capsule to the real end of an interpreter."""
+"""Stage ``exits``: the reference keeps an import or a capsule until the real end of an interpreter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _cases(here: Environment) -> Iterator[Case]:
     return planned(on_host(here, REFERENCE), _IMPORT, _CAPSULE, _THREAD)
 
 
-STAGE = Stage("exits", "the end of an interpreter in which something was kept", _partners, _cases)
+STAGE = Stage("exits", "the end of an interpreter with a live import or capsule", _partners, _cases)
 
 
 def _with(partners: Partners, *, exporter: type[Exporter] = Exporter, importer: type[Importer] = Importer) -> None:
@@ -48,7 +48,7 @@ def _with(partners: Partners, *, exporter: type[Exporter] = Exporter, importer: 
     adapter.importer_class = importer
 
 
-# -- libraries that do not survive an end at all
+# Libraries that end the process in every interpreter that ends
 
 
 class _Bomb:
@@ -58,7 +58,7 @@ class _Bomb:
 
 @STAGE.fault(_IMPORT, _CAPSULE, _THREAD)
 def dies_when_modules_are_taken_apart(_: Partners) -> None:
-    """An object of the library kills the process when the interpreter takes its modules apart."""
+    """Ends the process when the interpreter clears its modules."""
     module = types.ModuleType("a library with a bomb")
     module.bomb = _Bomb()  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
@@ -66,23 +66,22 @@ def dies_when_modules_are_taken_apart(_: Partners) -> None:
 
 @STAGE.fault(_IMPORT, _CAPSULE, _THREAD)
 def ends_with_a_code(_: Partners) -> None:
-    """What the library has registered for the exit ends the process with a code."""
+    """Ends the process with an exit code in a function that is registered for the exit."""
     atexit.register(os._exit, 3)
 
 
 @STAGE.fault(_IMPORT, _CAPSULE, _THREAD)
 def aborts_after_the_interpreter(_: Partners) -> None:
-    """A destructor of native code aborts the process once the interpreter is gone."""
+    """Aborts the process in native code after the end of the interpreter."""
     libc = ctypes.CDLL(None)
     libc.on_exit(ctypes.cast(libc.abort, ctypes.c_void_p), None)
 
 
-# -- what was kept does not survive it
+# Kept objects that end the process when the interpreter ends
 
 
 class _ReleasesTooLate(Importer):
     def call_deleter(self, tensor: Tensor) -> None:
-        """The end, while the interpreter ends."""
         if sys.is_finalizing():
             os.abort()
         super().call_deleter(tensor)
@@ -90,13 +89,13 @@ class _ReleasesTooLate(Importer):
 
 @STAGE.fault(_IMPORT)
 def aborts_when_it_releases_at_the_end(partners: Partners) -> None:
-    """An import that the interpreter's end releases aborts the process."""
+    """Aborts the process when the interpreter's end releases an import."""
     _with(partners, importer=_ReleasesTooLate)
 
 
 class _DestructorOfAbort(Exporter):
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule whose destructor is ``abort``."""
+        """Return a capsule with the destructor ``abort``."""
         managed = Managed(fields, owner)
         self.log.exports.append(managed)
         abort = ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value or 0
@@ -105,13 +104,13 @@ class _DestructorOfAbort(Exporter):
 
 @STAGE.fault(_CAPSULE)
 def the_destructor_aborts(partners: Partners) -> None:
-    """A capsule aborts the process when it is destroyed."""
+    """Aborts the process when a capsule is destroyed."""
     _with(partners, exporter=_DestructorOfAbort)
 
 
 class _DanglingDestructor(Exporter):
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule whose destructor lies where no code is, as of a library that was unloaded."""
+        """Return a capsule with an invalid destructor, like that of an unloaded library."""
         managed = Managed(fields, owner)
         self.log.exports.append(managed)
         return capsule.new(managed.address, managed.fields.name, 16)
@@ -119,13 +118,12 @@ class _DanglingDestructor(Exporter):
 
 @STAGE.fault(_CAPSULE)
 def the_destructor_is_gone(partners: Partners) -> None:
-    """A capsule's destructor has been unloaded when the interpreter's end calls it."""
+    """Exports a capsule whose destructor is unloaded before the interpreter ends."""
     _with(partners, exporter=_DanglingDestructor)
 
 
 class _NeedsTheMainThread(Importer):
     def call_deleter(self, tensor: Tensor) -> None:
-        """The end, where there is no main thread any more."""
         if not threading.main_thread().is_alive():
             os.kill(os.getpid(), signal.SIGSEGV)
         super().call_deleter(tensor)
@@ -133,5 +131,5 @@ class _NeedsTheMainThread(Importer):
 
 @STAGE.fault(_THREAD, bugs="context-13")
 def needs_the_main_thread_to_release(partners: Partners) -> None:
-    """An import that is released after the main thread has ended takes the process with it."""
+    """Ends the process when an import is released after the end of the main thread."""
     _with(partners, importer=_NeedsTheMainThread)

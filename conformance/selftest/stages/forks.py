@@ -1,6 +1,6 @@
-"""The stage ``forks``: conversions in a fork of the process of a case, by a make-believe library on a made-up driver.
+"""Stage ``forks``: conversions in a fork of the process of a case, by a simulated library on a simulated driver.
 
-That driver answers in a fork as CUDA's does: nothing is initialised there.
+That driver behaves like CUDA in a fork: it is not initialised there.
 """
 
 from __future__ import annotations
@@ -36,37 +36,36 @@ def _named(kind: type[_Forked]) -> _Forked:
 
 
 def _cases(here: Environment) -> Iterator[Case]:
-    """The library as consumer."""
+    """Yield the cases with the library as consumer."""
     return (case for case in planned(with_gpus(here, REFERENCE, _NAME), _FORK) if case.consumer == _NAME)
 
 
 STAGE = Stage(
-    "forks", "a conversion before and after a fork, with a made-up driver", _partners, _cases, driver.believed
+    "forks", "a conversion before and after a fork, with a simulated driver", _partners, _cases, driver.believed
 )
 
 
 class _Forked(MadeUpLibrary):
-    """Knows whether it was forked. Without a fault this changes nothing."""
+    """A library that detects a fork, and behaves the same there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.home = os.getpid()
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """Something else in a fork."""
         if os.getpid() != self.home:
             self.in_a_fork()
         return super().take(offer, protocol, device, **keywords)
 
     def in_a_fork(self) -> None:
-        """What is different there."""
+        """Do nothing. A fault overrides this."""
 
 
 _Kind = TypeVar("_Kind", bound=type[_Forked])
 
 
 def _fault(bugs: str = "") -> Callable[[_Kind], _Kind]:
-    """Register the decorated class as a fault; its docstring is the statement."""
+    """Register the decorated class as a fault. Its docstring is the statement."""
 
     def register(kind: _Kind) -> _Kind:
         def spoil(partners: Partners) -> None:
@@ -80,34 +79,30 @@ def _fault(bugs: str = "") -> Callable[[_Kind], _Kind]:
 
 @_fault(bugs="context-10 context-14")
 class AbortsInAFork(_Forked):
-    """A conversion in a fork aborts the process."""
+    """Aborts the process in a conversion after a fork."""
 
     def in_a_fork(self) -> None:
-        """The end."""
         os.abort()
 
 
 @_fault()
 class EndsAFork(_Forked):
-    """A conversion in a fork ends the process with a code, and without a word."""
+    """Ends the process with an exit code and no message in a conversion after a fork."""
 
     def in_a_fork(self) -> None:
-        """The end."""
         os._exit(3)
 
 
 @_fault()
 class ReadsZerosInAFork(_Forked):
-    """What the driver refuses in a fork is taken for elements that are zero."""
+    """Reads zeros after a fork, because the driver refuses to work there."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """The exchange before the fork is kept, and shown again."""
         if os.getpid() == self.home:
             self.kept = super().take(offer, protocol, device, **keywords)
         return self.kept
 
     def read(self, array: Any) -> bytes:
-        """Zeros in a fork."""
         if os.getpid() == self.home:
             return super().read(array)
         return bytes(array.view.size * array.dtype.itemsize)
@@ -115,12 +110,11 @@ class ReadsZerosInAFork(_Forked):
 
 class _Waits(_Forked):
     def in_a_fork(self) -> None:
-        """No end."""
         time.sleep(600)
 
 
 @STAGE.fault(_FORK, bugs="context-01")
 def hangs_in_a_fork(partners: Partners) -> None:
-    """A conversion in a fork never ends; it gets less time than usual, so that nobody waits long."""
+    """Hangs in a conversion after a fork. The fault shortens the timeout, so that the trial ends soon."""
     partners[_NAME] = _named(_Waits)
     os.environ[deadline.VARIABLE] = "6"

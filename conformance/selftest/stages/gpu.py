@@ -1,6 +1,6 @@
-"""The stage ``gpu``: the reference with itself on a GPU whose driver is made up: contexts, kinds of memory, another process.
+"""Stage ``gpu``: the reference with itself on a GPU of a simulated driver: contexts, kinds of memory, another process.
 
-What lies between the reference and that driver, the suite's instruments included, is the real thing; so are the other processes.
+All code above the driver is real, including the suite's own driver calls and the other processes.
 """
 
 from __future__ import annotations
@@ -46,12 +46,11 @@ _SITE = Site(first=(driver.believe,))
 
 
 class AllKinds(ReferenceAdapter):
-    """The reference as a library that has memory of its own of every kind; ``told`` is what it takes each for."""
+    """The reference as a library with memory of every kind. ``told`` maps a kind to the device that it reports."""
 
     told: ClassVar[dict[Kind, tuple[int, int]]] = {}
 
     def empty_in(self, kind: Kind, dtype: DType, shape: tuple[int, ...]) -> Exporter:
-        """By the driver's call for it."""
         memory = CudaMemory(kind)
         memory.device = self.told.get(kind, memory.device)
         view = packed(shape)
@@ -73,7 +72,7 @@ def _around() -> Iterator[None]:
         yield
 
 
-STAGE = Stage("gpu", "the reference with itself on a GPU, with a made-up driver", _partners, _cases, _around)
+STAGE = Stage("gpu", "the reference with itself on a GPU, with a simulated driver", _partners, _cases, _around)
 
 
 def _exports_by(*caught_by: str, bugs: str = "") -> Callable[[type[Exporter]], type[Exporter]]:
@@ -85,7 +84,7 @@ def _imports_by(*caught_by: str, bugs: str = "") -> Callable[[type[Importer]], t
 
 
 def _side(attribute: str, caught_by: tuple[str, ...], bugs: str) -> Callable[[type[Any]], type[Any]]:
-    """Register the decorated class as this side of the reference; its docstring is the statement."""
+    """Register the decorated class as this side of the reference. Its docstring is the statement."""
 
     def register(kind: type[Any]) -> type[Any]:
         def spoil(partners: Partners) -> None:
@@ -97,23 +96,22 @@ def _side(attribute: str, caught_by: tuple[str, ...], bugs: str) -> Callable[[ty
     return register
 
 
-# -- what becomes of device memory
+# Release of device memory
 
 
 @_imports_by(_MEMORY)
 class NeverReleases(Importer):
-    """Imports are never released: the device's memory does not come back."""
+    """Never releases an import, so that the device's memory is never freed."""
 
     def call_deleter(self, tensor: Tensor) -> None:
-        """Never."""
+        """Skip the deleter."""
 
 
 @_imports_by(_MEMORY)
 class KeepsWhatItRefuses(Importer):
-    """An import that fails half-way keeps the capsule's struct, and with it the memory."""
+    """Keeps the capsule's struct, and with it the memory, when an import fails."""
 
     def take_capsule(self, offered: Any) -> Imported:
-        """Without the deleter, if anything is raised."""
         with mock.patch.object(self, "call_deleter"):
             taken = super().take_capsule(offered)
         return taken
@@ -121,37 +119,34 @@ class KeepsWhatItRefuses(Importer):
 
 @_exports_by(_MEMORY)
 class RemembersEveryExport(Exporter):
-    """The producer keeps every array that it has ever exported."""
+    """Keeps a reference to every exported array."""
 
     exported: ClassVar[list[Exporter]] = []
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """And remember it."""
         self.exported.append(self)
         return super().export(fields, owner)
 
 
 @_imports_by(_MEMORY)
 class RemembersEveryDictionary(Importer):
-    """The consumer keeps every object whose array interface it has ever read."""
+    """Keeps a reference to every object whose array interface it has read."""
 
     read: ClassVar[list[Any]] = []
 
     def take_cai(self, source: Any) -> Imported:
-        """And remember it."""
         self.read.append(source)
         return super().take_cai(source)
 
 
-# -- pinned and managed memory on the host
+# Pinned and managed memory on the host
 
 
 @_imports_by(_HOST, bugs="device-28")
 class ReadsZerosOfPinnedMemory(Importer):
-    """What lies in pinned or managed memory is copied before it is there."""
+    """Copies pinned or managed memory before the elements are there."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """Memory of its own, if the device is not the host itself."""
         if tensor.device[0] == 1:
             return super().dl_address(tensor)
         self.block = self.memory.allocate(1024)
@@ -160,19 +155,17 @@ class ReadsZerosOfPinnedMemory(Importer):
 
 @_imports_by(_HOST, bugs="readonly-06")
 class TakesPinnedMemoryAsReadOnly(Importer):
-    """What lies in pinned or managed memory is read-only, whatever the capsule says."""
+    """Imports pinned or managed memory as read-only."""
 
     def dl_readonly(self, tensor: Tensor) -> bool:
-        """By the device."""
         return tensor.device[0] != 1
 
 
 @_imports_by(_HOST)
 class WritesBesidePinnedMemory(Importer):
-    """Writes to what lies in pinned or managed memory do not arrive."""
+    """Loses writes to pinned or managed memory."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """With a memory that swallows writes."""
         taken = super().read_tensor(tensor)
         mock.patch.object(self.memory, "write").start()
         return taken
@@ -180,36 +173,35 @@ class WritesBesidePinnedMemory(Importer):
 
 @_imports_by(_HOST)
 class DiesOfPinnedMemory(Importer):
-    """An import of pinned or managed memory on the host ends in a segmentation fault."""
+    """Ends the process on an import of pinned or managed memory on the host."""
 
     def dl_address(self, tensor: Tensor) -> int:
-        """The end."""
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
 
 
-# -- a library's own memory of other kinds
+# A library's own memory of other kinds
 
 
-def _tells(told: dict[Kind, tuple[int, int]]) -> Callable[[Partners], None]:
+def _reports(told: dict[Kind, tuple[int, int]]) -> Callable[[Partners], None]:
     def spoil(partners: Partners) -> None:
         mock.patch.object(partners[REFERENCE], "told", told).start()
 
     return spoil
 
 
-for _name, _statement, _told in (
-    ("managed-told-as-device", "managed memory is told as the device's own", {Kind.MANAGED: (2, 0)}),
-    ("pinned-told-as-managed", "pinned memory is told as managed", {Kind.PINNED: (13, 0)}),
-    ("pinned-of-the-second-gpu", "pinned memory is told with the number of a GPU", {Kind.PINNED: (3, 1)}),
-    ("pool-told-as-pinned", "pool memory is told as pinned", {Kind.POOL: (3, 0)}),
+for _name, _statement, _devices in (
+    ("managed-told-as-device", "Reports managed memory as device memory.", {Kind.MANAGED: (2, 0)}),
+    ("pinned-told-as-managed", "Reports pinned memory as managed.", {Kind.PINNED: (13, 0)}),
+    ("pinned-of-the-second-gpu", "Reports pinned memory with the number of a GPU.", {Kind.PINNED: (3, 1)}),
+    ("pool-told-as-pinned", "Reports pool memory as pinned.", {Kind.POOL: (3, 0)}),
 ):
-    STAGE.add(_name, _statement, (_OWN,), _tells(_told), ("device-20",))
+    STAGE.add(_name, _statement, (_OWN,), _reports(_devices), ("device-20",))
 
 
 @_exports_by(_OWN, bugs="device-20")
 class ContradictsItsCapsule(Exporter):
-    """``__dlpack_device__`` and the capsule name different devices for memory that is not plain device memory."""
+    """Reports different devices in ``__dlpack_device__`` and in the capsule for memory that is not plain device memory."""
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, 0 if self.device()[0] != 2 else 1
@@ -217,38 +209,35 @@ class ContradictsItsCapsule(Exporter):
 
 @_exports_by(_OWN, bugs="device-25")
 class CopiesOtherKinds(Exporter):
-    """Every capsule of memory that is not plain device memory leads to another copy of it, made before it was written."""
+    """Exports a new copy of memory that is not plain device memory, made before the elements are there."""
 
     def dl_data(self) -> int:
-        """A block of its own, which nobody fills."""
         if isinstance(self.memory, CudaMemory) and self.memory.kind is not Kind.DEVICE:
             self.staging = self.memory.allocate(self.block.nbytes)
             return self.staging.address
         return super().dl_data()
 
 
-# -- another process
+# Another process
 
 
 class _Misplaced(Exporter):
-    """Publishes another address than the one that it works with."""
+    """Base of exporters that publish another address than the one they work with."""
 
     def dl_data(self) -> int:
-        """Elsewhere."""
         return self.elsewhere(super().dl_data())
 
     def cai_address(self) -> int:
-        """Elsewhere."""
         return self.elsewhere(super().cai_address())
 
     def elsewhere(self, address: int) -> int:
-        """What is published in the place of this address."""
+        """Return the address that is published in place of this one."""
         return address
 
 
 @_exports_by(_IPC)
 class PublishesTheArrayInFront(_Misplaced):
-    """Whatever is published leads to the array that was made before: the offset within the pool's block is forgotten."""
+    """Publishes the address of the array that was created before, and so ignores the offset in a shared allocation."""
 
     last: ClassVar[int | None] = None
 
@@ -258,100 +247,90 @@ class PublishesTheArrayInFront(_Misplaced):
         type(self).last = self.element0()
 
     def elsewhere(self, address: int) -> int:
-        """In front, if there is one."""
         return self.in_front or address
 
 
 @_exports_by(_IPC, bugs="pointer-14")
 class PublishesPastTheStart(_Misplaced):
-    """The published address lies an element behind the first one."""
+    """Publishes the address of the second element."""
 
     def elsewhere(self, address: int) -> int:
-        """Further on."""
         return address + self.dtype.itemsize
 
 
 @_exports_by(_IPC)
 class ForgetsTheProcess(_Misplaced):
-    """The published memory is a copy that no other process sees the elements of."""
+    """Publishes a copy without the elements."""
 
     def elsewhere(self, address: int) -> int:
-        """A block that is empty, for whoever opens it."""
         self.other = self.memory.allocate(self.block.nbytes)
         return self.other.address
 
 
-# -- contexts
+# Contexts
 
 
 class _Meddles(Importer):
-    """Does something to contexts whenever it takes an array."""
+    """Base of importers that change contexts on each import."""
 
     def take_dlpack(self, source: Any, **requested: Any) -> Imported:
-        """With what is done."""
         return self.meddled(super().take_dlpack(source, **requested))
 
     def take_cai(self, source: Any) -> Imported:
-        """With what is done."""
         return self.meddled(super().take_cai(source))
 
     def meddled(self, taken: Imported) -> Imported:
-        """The import, afterwards."""
+        """Return the import after the change."""
         return taken
 
 
 @_imports_by(_UNCHANGED, _PRIVATE, bugs="context-07")
 class LeavesNoContext(_Meddles):
-    """After an import no context is current."""
+    """Leaves no context current after an import."""
 
     def meddled(self, taken: Imported) -> Imported:
-        """None."""
         context.set_current(0)
         return taken
 
 
 @_imports_by(_UNCHANGED, _PRIVATE, bugs="context-05")
 class LeavesAContextOfItsOwn(_Meddles):
-    """After an import a context of the consumer's own is current."""
+    """Leaves its own context current after an import."""
 
     def meddled(self, taken: Imported) -> Imported:
-        """Its own."""
         context.create()
         return taken
 
 
 @_imports_by(_PRIVATE)
 class MakesThePrimaryContextCurrent(_Meddles):
-    """After an import the primary context is current, whatever was before."""
+    """Makes the primary context current after an import, whichever was current before."""
 
     def meddled(self, taken: Imported) -> Imported:
-        """The primary one."""
         context.set_current(context.primary())
         return taken
 
 
 @_imports_by(_PRIVATE, bugs="context-06")
 class LooksElsewhereInAPrivateContext(_Meddles):
-    """An import that is made while a private context is current begins an element late."""
+    """Starts an import one element late if a private context is current."""
 
     def meddled(self, taken: Imported) -> Imported:
-        """Moved."""
         taken.address += taken.dtype.itemsize if driver.in_private_context() else 0
         return taken
 
 
 @_imports_by(_PRIVATE)
 class DiesInAPrivateContext(_Meddles):
-    """An import that is made while a private context is current ends in a segmentation fault."""
+    """Ends the process on an import if a private context is current."""
 
     def meddled(self, taken: Imported) -> Imported:
-        """The end, there."""
         if driver.in_private_context():
             os.kill(os.getpid(), signal.SIGSEGV)
         return taken
 
 
-# -- the default stream of each context
+# The default stream of each context
 
 
 class _OfTheFirstContext(WorkStream):
@@ -374,13 +353,13 @@ class _OfThePrimaryContext(WorkStream):
 
 @_exports_by(_DEFAULT, bugs="current-02")
 class DefaultsRememberTheFirstContext(Exporter):
-    """The object for the default stream stands for that of the first context that it was used in."""
+    """Binds the object of the default stream to the first context in which it is used."""
 
     stream_class = _OfTheFirstContext
 
 
 @_exports_by(_DEFAULT)
 class DefaultsOfPrimaryContextsAlone(Exporter):
-    """The object for the default stream cannot be used in a private context."""
+    """Raises when the object of the default stream is used in a private context."""
 
     stream_class = _OfThePrimaryContext

@@ -1,4 +1,4 @@
-"""The stage ``import-orders``: make-believe libraries, installed as packages are, in real fresh interpreters."""
+"""Stage ``import-orders``: simulated libraries, installed like packages, in real new interpreters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 STAGE = Stage(
     "import-orders",
-    "libraries that are imported one after the other in a fresh interpreter",
+    "libraries that are imported one after the other in a new interpreter",
     dict,
     _cases,
     _SITE.installed,
@@ -39,7 +39,7 @@ _fault = _SITE.fault
 
 
 class _HostLibrary(MadeUpLibrary):
-    """On host memory alone."""
+    """A library on host memory only."""
 
     exports = {Device.HOST: (Protocol.DLPACK,)}
     imports = exports
@@ -47,48 +47,43 @@ class _HostLibrary(MadeUpLibrary):
 
 @_fault(STAGE, "two", *_BOTH, bugs="import-01")
 class DiesAtImport(_HostLibrary):
-    """Importing it after another library ends in a segmentation fault."""
+    """Ends the process when it is imported after another library."""
 
     def load(self) -> None:
-        """The end."""
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @_fault(STAGE, "two", *_BOTH, bugs="import-08 import-10")
 class OnlyComesFirst(_HostLibrary):
-    """It cannot be imported once another library is there, whose symbols it finds in the place of its own."""
+    """Fails to import after another library, because it binds to that library's symbols."""
 
     def load(self) -> None:
-        """``ImportError`` if it is not the first."""
         if "one" in sys.modules:
             raise ImportError("undefined symbol")
 
 
 @_fault(STAGE, "two", *_BOTH)
 class EndsTheProcessWithACode(_HostLibrary):
-    """What it has registered for the interpreter's exit ends the process with a code."""
+    """Ends the process with an exit code in a function that is registered for the exit."""
 
     def load(self) -> None:
-        """``atexit``."""
         atexit.register(os._exit, 3)
 
 
 @_fault(STAGE, "two", *_BOTH)
 class ComputesNothingAnyMore(_HostLibrary):
-    """Its kernels do nothing once another library is there."""
+    """Runs no kernels if it is imported after another library."""
 
     def kernel_increment(self, array: Any) -> None:
-        """Nothing, if it is not alone."""
         if "one" not in sys.modules:
             super().kernel_increment(array)
 
 
 @_fault(STAGE, "two", *_BOTH)
 class LooksElsewhere(_HostLibrary):
-    """What it imports begins an element late."""
+    """Imports arrays from their second element."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """With another address."""
         taken = super().take(offer, protocol, device, **keywords)
         taken.address += taken.dtype.itemsize
         return taken
@@ -96,30 +91,27 @@ class LooksElsewhere(_HostLibrary):
 
 @_fault(STAGE, "two", *_BOTH)
 class RefusesWhatOthersMade(_HostLibrary):
-    """It refuses plain arrays of the other libraries."""
+    """Refuses plain arrays of other libraries."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """Never."""
         raise BufferError("no room")
 
 
 @_fault(STAGE, "two", *_BOTH)
 class AbortsInAnExchange(_HostLibrary):
-    """The first import from another library aborts the process."""
+    """Aborts the process on the first import from another library."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """The end."""
         os.abort()
 
 
 class _NeverEnds(_HostLibrary):
     def load(self) -> None:
-        """No end."""
         time.sleep(600)
 
 
 @STAGE.fault(*_BOTH)
 def hangs_at_import(_: Partners) -> None:
-    """Importing it after another library never ends; the selftest allows imports less time than usual."""
+    """Hangs when it is imported after another library. The self-test shortens the timeout of imports."""
     _SITE.install("two", _NeverEnds)
     deadline.IMPORT_SECONDS = 5.0

@@ -1,7 +1,7 @@
-"""The stage ``imports-alone``: what importing one library does to a fresh interpreter.
+"""Stage ``imports-alone``: effects of importing a single library in a new interpreter.
 
-The interpreters are real, the libraries are make-believe. The driver is made up, and so is what a free-threaded build answers when
-it is asked about its lock.
+The interpreters are real and the libraries are simulated. The driver is simulated too, and so is the answer of a free-threaded build about its
+GIL.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOCK, _CONTEXT = "imports.gil-stays-off", "context.import-alone"
 
 
 def without_the_lock() -> None:
-    """Has this interpreter tell that its global lock is off."""
+    """Make this interpreter report that its GIL is off."""
     _lock(False)
 
 
@@ -50,7 +50,7 @@ def _around() -> Iterator[None]:
 
 STAGE = Stage(
     "imports-alone",
-    "a library that is imported alone in a fresh interpreter, with a made-up driver and as if on a free-threaded build",
+    "a library that is imported alone in a new interpreter, with a simulated driver and a simulated free-threaded build",
     dict,
     _cases,
     _around,
@@ -60,62 +60,56 @@ _fault = _SITE.fault
 
 @_fault(STAGE, "two", _LOCK)
 class SwitchesTheLockOn(MadeUpLibrary):
-    """Its module says nothing about the lock, so importing it switches the lock on."""
+    """Switches the GIL on when it is imported, because its module does not declare support for free threading."""
 
     @classmethod
     def imported(cls) -> None:
-        """On."""
         _lock(True)
 
 
 @_fault(STAGE, "two", _LOCK)
 class DiesWithoutTheLock(MadeUpLibrary):
-    """Its module relies on the lock, and dies where it is off."""
+    """Ends the process when it is imported with the GIL off."""
 
     @classmethod
     def imported(cls) -> None:
-        """The end, if the lock is off."""
         if not sys._is_gil_enabled():  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @_fault(STAGE, "two", _LOCK)
 class RefusesToRunWithoutTheLock(MadeUpLibrary):
-    """Its module raises where the lock is off."""
+    """Raises when it is imported with the GIL off."""
 
     @classmethod
     def imported(cls) -> None:
-        """``ImportError``, if the lock is off."""
         if not sys._is_gil_enabled():  # type: ignore[attr-defined]
             raise ImportError("this module needs the global lock")
 
 
 @_fault(STAGE, "two", _CONTEXT, bugs="context-02")
 class MakesThePrimaryContext(MadeUpLibrary):
-    """Importing it makes the first GPU's primary context."""
+    """Creates the first GPU's primary context when it is imported."""
 
     @classmethod
     def imported(cls) -> None:
-        """It stays, though it is current nowhere."""
         context.primary()
 
 
 @_fault(STAGE, "two", _CONTEXT)
 class LeavesAContextCurrent(MadeUpLibrary):
-    """Importing it makes a context of its own, and leaves that current."""
+    """Creates a context when it is imported, and leaves it current."""
 
     @classmethod
     def imported(cls) -> None:
-        """Private."""
         context.create()
 
 
 @_fault(STAGE, "two", _CONTEXT)
 class AbortsWhereThereIsNoContext(MadeUpLibrary):
-    """Importing it aborts the process if no context is current."""
+    """Aborts the process when it is imported and no context is current."""
 
     @classmethod
     def imported(cls) -> None:
-        """The end."""
         if not context.current():
             os.abort()

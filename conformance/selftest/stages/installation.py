@@ -1,4 +1,4 @@
-"""The stage ``installation``: the real adapters, and distributions that are made up."""
+"""Stage ``installation``: the real adapters with simulated distributions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGE = 600 << 20
 
 
 def _partners() -> Partners:
-    """None is loaded: what was installed is all that is looked at."""
+    """Return the adapters without loading them: the invariant only reads how they were installed."""
     return {name: registry.create(name) for name in _NAMES}
 
 
@@ -29,7 +29,7 @@ def _cases(environment: Environment) -> Iterator[Case]:
 
 
 def _distribution(name: str) -> str:
-    """What the adapter looks for first."""
+    """Return the first distribution of the adapter."""
     return registry.create(name).distributions[0]
 
 
@@ -39,22 +39,22 @@ def _installed() -> AbstractContextManager[None]:
     )
 
 
-STAGE = Stage("installation", "how made-up distributions were installed", _partners, _cases, around=_installed)
+STAGE = Stage("installation", "the installation of simulated distributions", _partners, _cases, around=_installed)
 
 
 @STAGE.fault("claim.installation")
 def cupy_came_ready_made(found: Partners) -> None:
-    """CuPy was installed from a wheel for many Linux systems."""
+    """Installs CuPy from a manylinux wheel."""
     distributions.install(MadeUp(_distribution("cupy"), tag="cp312-cp312-manylinux2014_x86_64"))
 
 
 @STAGE.fault("claim.installation")
 def pycuda_came_ready_made(found: Partners) -> None:
-    """PyCUDA was installed from a wheel for any system."""
+    """Installs PyCUDA from a wheel for any system."""
     distributions.install(MadeUp(_distribution("pycuda"), tag="py3-none-any"))
 
 
 @STAGE.fault("claim.installation")
 def torch_is_small(found: Partners) -> None:
-    """All files of PyTorch have 100 MiB together."""
+    """Installs PyTorch with a total size of 100 MiB."""
     distributions.install(MadeUp(_distribution("torch"), nbytes=100 << 20))

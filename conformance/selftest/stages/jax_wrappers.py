@@ -1,6 +1,6 @@
-"""The stage ``jax-wrappers``: the real JAX with the reference on host memory, with a wrapper that spoils one thing.
+"""Stage ``jax-wrappers``: the real JAX with the reference on host memory, in a wrapper with one fault.
 
-JAX cannot be imported before a fork, so every fault costs an import: these are few.
+JAX cannot be imported before a fork, so each fault costs an import. So the stage has few faults.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The stage ``kernel-arguments``: the adapter for PyCUDA on a make-believe PyCUDA whose kernels follow the streams of their arguments.
+"""Stage ``kernel-arguments``: the PyCUDA adapter on a simulated PyCUDA whose kernels wait for the streams of their arguments.
 
-Streams are those of the simulated device, latches included.
+Streams and latches belong to the simulated device.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ _ADDRESS, _EMPTY, _ORDER = "argument.address", "argument.empty", "ordering.hando
 
 
 class Adapter(PycudaAdapter):
-    """The real one, with the make-believe package in the place of the library's."""
+    """The real adapter with a simulated package in place of PyCUDA."""
 
     exports = {Device.SIMULATED: (Protocol.CAI,)}
     imports = exports
 
     def load(self) -> None:
-        """Nothing is imported."""
         self.kernels = Kernels()
         self.driver, self.gpuarray = self.kernels.driver, Pycuda().gpuarray
         self._kernels, self._contexts = {}, {}
@@ -43,7 +42,7 @@ def _partners() -> Partners:
 
 
 def _cases(here: Environment) -> Iterator[Case]:
-    """From the reference to PyCUDA, by a kernel's argument."""
+    """Yield the cases from the reference to PyCUDA by a kernel argument."""
     both = with_gpus(here, REFERENCE, "pycuda").libraries
     environment = Environment(
         tuple(replace(lib, traits=PycudaAdapter.traits) if lib.name == "pycuda" else lib for lib in both)
@@ -56,7 +55,7 @@ def _cases(here: Environment) -> Iterator[Case]:
 
 STAGE = Stage(
     "kernel-arguments",
-    "the adapter for PyCUDA, whose kernels are given the reference's objects",
+    "the PyCUDA adapter, with the reference's objects as kernel arguments",
     _partners,
     _cases,
     driver.believed,
@@ -73,13 +72,13 @@ def _kernels(found: Partners) -> Kernels:
 
 @STAGE.fault(_ORDER)
 def takes_the_pointer_alone(found: Partners) -> None:
-    """Of a kernel's argument only the pointer is read, as PyCUDA 2026.1 does, so no published stream is waited for."""
+    """Reads only the pointer of a kernel argument and ignores the published stream, as PyCUDA 2026.1 does."""
     _kernels(found).follow = lambda described, stream: None  # type: ignore[method-assign]
 
 
 @STAGE.fault(_ORDER)
 def waits_on_the_default_stream(found: Partners) -> None:
-    """The published stream is waited for by the default stream, whatever stream the kernel is launched on."""
+    """Makes the default stream wait for the published stream, whatever stream the kernel is launched on."""
     kernels = _kernels(found)
     right = kernels.follow
     kernels.follow = lambda described, stream: right(described, None)  # type: ignore[method-assign]
@@ -87,19 +86,19 @@ def waits_on_the_default_stream(found: Partners) -> None:
 
 @STAGE.fault(_ADDRESS)
 def begins_one_element_late(found: Partners) -> None:
-    """A kernel gets the address of the second element."""
+    """Passes a kernel the address of the second element."""
     _pointer(found, lambda described: described["data"][0] + 4)
 
 
 @STAGE.fault(_ADDRESS, _EMPTY)
 def passes_the_number_of_dimensions(found: Partners) -> None:
-    """A kernel gets another entry of the dictionary in the place of the address."""
+    """Passes a kernel the number of dimensions in place of the address."""
     _pointer(found, lambda described: len(described["shape"]))
 
 
 @STAGE.fault(_EMPTY)
 def refuses_the_address_0(found: Partners) -> None:
-    """An array without elements is no argument, since its address is 0."""
+    """Refuses an array without elements as a kernel argument, because its address is 0."""
 
     def pointer(described: Any) -> int:
         if not described["data"][0]:

@@ -1,7 +1,7 @@
-"""The stage ``numpy-wrappers``: the real NumPy with the reference, with a wrapper that spoils one thing.
+"""Stage ``numpy-wrappers``: the real NumPy with the reference, in a wrapper with one fault.
 
-Left out are invariants that NumPy itself does not keep: an address for arrays without elements, exceptions of other classes than
-the standard names.
+The stage omits invariants that NumPy itself violates: an address for arrays without elements, and exceptions of other classes than the
+standard names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NAME = "numpy"
 
 
 def _start(array: Any) -> int:
-    """Where the memory begins that an array is a view of."""
+    """Return the start of the memory of an array's base."""
     while type(array.base) is type(array):
         array = array.base
     return int(array.ctypes.data)
@@ -25,24 +25,22 @@ STAGE = real.stage(_NAME, "the real NumPy with the reference")
 
 
 class IgnoresTheByteOrder(Wrapper):
-    """Numbers of the other byte order are exported as if they were native."""
+    """Exports foreign byte order as native."""
 
     caught_by = ("dtype.unsupported-export",)
 
     def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
-        """The same bytes under the native type."""
         if array.dtype.hasobject or array.dtype.isnative:
             return super().exported(array, keywords)
         return super().exported(array.view(array.dtype.newbyteorder("=")), keywords)
 
 
 class TakesDatesForNumbers(Wrapper):
-    """Dates are exported as the integers that they are stored as."""
+    """Exports dates as integers."""
 
     caught_by = ("dtype.unsupported-export",)
 
     def exported(self, array: Any, keywords: dict[str, Any]) -> Any:
-        """int64."""
         return super().exported(array.view("int64") if array.dtype.kind in "mM" else array, keywords)
 
 

@@ -1,6 +1,6 @@
-"""The stage ``opt-outs``: a make-believe CuPy whose switches for the array interface are set in real fresh interpreters.
+"""Stage ``opt-outs``: a simulated CuPy with switches for the array interface, in real new interpreters.
 
-Streams are those of the simulated device, latches included.
+Streams and latches belong to the simulated device.
 """
 
 from __future__ import annotations
@@ -38,26 +38,24 @@ def _is_set(switch: str) -> bool:
 
 
 class _Waits(Importer):
-    """Waits for the published stream, unless the switch says otherwise."""
+    """Waits for the published stream unless the switch disables that."""
 
     def follow(self, published: int | None) -> None:
-        """By the environment."""
         if not _is_set("wait"):
             super().follow(published)
 
 
 class _Publishes(Exporter):
-    """Publishes the default stream, unless the switch asks for version 2."""
+    """Publishes the default stream unless the switch requests version 2."""
 
     def cai_stream(self) -> int | None:
-        """By the environment."""
         old = _is_set("version")
         self.cai_override = {"version": 2} if old else {}
         return None if old else LEGACY
 
 
 class Cupy(MadeUpLibrary):
-    """Has both switches."""
+    """A library with both switches."""
 
     importer_class: type[Importer] = _Waits
     exporter_class: type[Exporter] = _Publishes
@@ -70,65 +68,60 @@ def _around() -> Iterator[None]:
         yield
 
 
-STAGE = Stage(
-    "opt-outs", "a library with opt-outs of the array interface, in a fresh interpreter", dict, _cases, _around
-)
+STAGE = Stage("opt-outs", "a library with opt-outs of the array interface, in a new interpreter", dict, _cases, _around)
 _fault = _SITE.fault
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class WaitsAllTheSame(Cupy):
-    """The switch that takes its wait away changes nothing."""
+    """Ignores the switch that disables its wait."""
 
     importer_class = Importer
 
 
 class _AlwaysThree(Exporter):
     def cai_stream(self) -> int | None:
-        """Always."""
         return LEGACY
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class AlwaysExportsVersionThree(Cupy):
-    """The switch that asks for version 2 changes nothing."""
+    """Ignores the switch that requests version 2."""
 
     exporter_class = _AlwaysThree
 
 
 class _TwoWithAStream(Exporter):
     def cai_stream(self) -> int | None:
-        """Always."""
         self.cai_override = {"version": 2} if _is_set("version") else {}
         return LEGACY
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class ExportsVersionTwoWithAStream(Cupy):
-    """The switch that asks for version 2 changes the number, and leaves the stream that there is only since version 3."""
+    """Publishes version 2 with a stream, which exists only since version 3."""
 
     exporter_class = _TwoWithAStream
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class WaitsForNobody(Cupy):
-    """It waits for no published stream, without being asked not to."""
+    """Never waits for a published stream, whatever the switch says."""
 
     importer_class = IgnoresThePublishedStream
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class PublishesNoStream(Cupy):
-    """It publishes no stream, without being asked not to."""
+    """Never publishes a stream, whatever the switch says."""
 
     exporter_class = PublishesNone
 
 
 @_fault(STAGE, _NAME, _INVARIANT)
 class DiesOfAnOptOut(Cupy):
-    """Where a switch is set, the import ends in a segmentation fault."""
+    """Ends the process on import if a switch is set."""
 
     def load(self) -> None:
-        """The end, with a switch."""
         if any(map(_is_set, SWITCHES)):
             os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,6 +1,6 @@
-"""The stage ``pycuda-contexts``: a make-believe PyCUDA beside a make-believe PyTorch in a real fresh interpreter, on a made-up driver.
+"""Stage ``pycuda-contexts``: simulated PyCUDA and PyTorch in a real new interpreter, on a simulated driver.
 
-PyCUDA works in a context of its own, as with ``pycuda.autoinit``.
+PyCUDA works in its own context, as with ``pycuda.autoinit``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ _SITE = Site("pycuda", "torch", first=(driver.believe, come_first))
 
 
 class Autoinit(MadeUpLibrary):
-    """Makes a context of its own, and leaves it current."""
+    """A library that creates its own context and leaves it current."""
 
     def load(self) -> None:
-        """Once, as an import does."""
         context.create()
 
 
@@ -44,15 +43,14 @@ def _around() -> Iterator[None]:
         yield
 
 
-STAGE = Stage("pycuda-contexts", "PyCUDA's own context in a fresh interpreter, made up", dict, _cases, _around)
+STAGE = Stage("pycuda-contexts", "simulated PyCUDA with its own context, in a new interpreter", dict, _cases, _around)
 
 
 @_SITE.fault(STAGE, "torch", _PYCUDA)
 class CannotReadInAnotherContext(MadeUpLibrary):
-    """It accepts an array while another context is current, and cannot read it."""
+    """Accepts an array while another context is current, but cannot read it."""
 
     def read(self, array: Any) -> bytes:
-        """``RuntimeError`` in a private context."""
         if driver.in_private_context():
             raise RuntimeError("an illegal memory access was encountered")
         return super().read(array)
@@ -60,20 +58,18 @@ class CannotReadInAnotherContext(MadeUpLibrary):
 
 @_SITE.fault(STAGE, "torch", _PYCUDA, bugs="context-05")
 class ReadsItsOwnContextsMemory(MadeUpLibrary):
-    """While another context is current it shows memory of its own at the address."""
+    """Shows memory of its own context at the address while another context is current."""
 
     def read(self, array: Any) -> bytes:
-        """Zeros in a private context."""
         data = super().read(array)
         return bytes(len(data)) if driver.in_private_context() else data
 
 
 @_SITE.fault(STAGE, "torch", _PYCUDA, bugs="context-07")
 class DiesInAnotherContext(MadeUpLibrary):
-    """An import while another context is current ends in a segmentation fault."""
+    """Ends the process on an import while another context is current."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """The end in a private context."""
         if driver.in_private_context():
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().take(offer, protocol, device, **keywords)
@@ -81,10 +77,10 @@ class DiesInAnotherContext(MadeUpLibrary):
 
 class _WritesElsewhere(Autoinit):
     def write(self, array: Any, data: bytes) -> None:
-        """Nothing that anybody sees."""
+        """Lose the write."""
 
 
 @STAGE.fault(_PYCUDA)
 def the_producer_does_not_read_what_it_wrote(_: Partners) -> None:
-    """The context that the producer writes in is not the one that it reads in."""
+    """Writes in another context than the one that it reads in, as a producer."""
     _SITE.install("pycuda", _WritesElsewhere)

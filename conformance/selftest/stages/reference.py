@@ -1,4 +1,4 @@
-"""The stage ``reference``: our own exporter and importer with each other, on host memory and on the simulated or a real device."""
+"""Stage ``reference``: the reference exporter and importer with each other, on host memory and on the simulated or a real device."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from conformance.selftest.accusations import Accusation, Run, of_reference
 from conformance.selftest.model import Fault, Partners, Spoil, Stage
 
 _PATIENCE = 0.02
-"""Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
+"""Seconds to wait for a release. The reference releases at once, so a longer wait cannot help."""
 _ELSEWHERE = ("ordering.reuse",)
-"""What the flawless reference does not keep, because no contract asks for it: a stage of its own shows what would."""
+"""Invariants that the flawless reference does not satisfy, because no contract demands it. Other stages test them."""
 
 
 def _partners() -> Partners:
@@ -32,7 +32,7 @@ def _cases(environment: Environment) -> Iterator[Case]:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """The reference has no cache either, so a leak need not show in thousands of exchanges."""
+    """Shorten the rounds of leak checks: the reference has no cache, so a leak shows after few exchanges."""
     with (
         mock.patch.object(offers, "PATIENCE", _PATIENCE),
         mock.patch.multiple(leaks, LONG_ROUND=leaks.THOROUGH.round, LONG_ROUNDS=2),

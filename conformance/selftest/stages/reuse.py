@@ -1,6 +1,6 @@
-"""The stage ``reuse``: two sides that order the way back from a DLPack consumer to its producer, which no contract asks for.
+"""Stage ``reuse``: two sides that order the way back from a DLPack consumer to its producer, which no contract demands.
 
-What the invariant observes is what the plain reference does not do: here it is one of the faults.
+The plain reference does not do that, so its behaviour is one of the faults here.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from conformance.selftest.model import Partners, Stage
 
 _INVARIANT = "ordering.reuse"
 _writers: dict[int, int] = {}
-"""What the two sides agree on beside DLPack: the stream that the producer works on, by the address of the capsule's struct."""
+"""The agreement of both sides beside DLPack: the producer's stream by the address of the capsule's struct."""
 
 
 class Telling(Exporter):
-    """Leaves word of its stream."""
+    """An exporter that registers its stream."""
 
     def export(self, fields: Fields, owner: Any) -> Any:
-        """A capsule as any other."""
         made = super().export(fields, owner)
         if self.writer is not None:
             _writers[self.log.exports[-1].address] = self.writer.handle
@@ -36,10 +35,9 @@ class Telling(Exporter):
 
 
 class Careful(Importer):
-    """Holds the producer's stream back until its own work is done."""
+    """An importer that makes the producer's stream wait until its own work is done."""
 
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """With the stream that word was left of."""
         taken = super().read_tensor(tensor)
         taken.back_to = _writers.get(tensor.address)
         return taken
@@ -56,7 +54,7 @@ def _cases(here: Environment) -> Iterator[Case]:
     return planned(here, _INVARIANT)
 
 
-STAGE = Stage("reuse", "two references that agree on the way back", _partners, _cases)
+STAGE = Stage("reuse", "two references that order the way back", _partners, _cases)
 
 
 def _importing(partners: Partners, kind: type[Importer]) -> None:
@@ -67,13 +65,13 @@ def _importing(partners: Partners, kind: type[Importer]) -> None:
 
 @STAGE.fault(_INVARIANT)
 def holds_nothing_back(partners: Partners) -> None:
-    """The consumer does what DLPack asks, which is nothing: the producer's next write overtakes its read."""
+    """Adds no wait on the way back, as DLPack permits, so that the producer's next write overtakes the consumer's read."""
     _importing(partners, Importer)
 
 
 class _TooEarly(Careful):
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Once, before there is anything to hold back for."""
+        """Return an import that makes the producer wait before any work is queued."""
         taken = super().read_tensor(tensor)
         self.hold_back(taken)
         taken.back_to = None
@@ -82,13 +80,13 @@ class _TooEarly(Careful):
 
 @STAGE.fault(_INVARIANT)
 def holds_back_when_it_imports(partners: Partners) -> None:
-    """The producer waits for what was pending at the import, not for the consumer's later read."""
+    """Makes the producer wait for the work that was pending at the import, and not for the consumer's later read."""
     _importing(partners, _TooEarly)
 
 
 class _DefaultStream(Careful):
     def read_tensor(self, tensor: Tensor) -> Imported:
-        """Another stream than the one that word was left of."""
+        """Return an import that is registered with the default stream."""
         taken = super().read_tensor(tensor)
         taken.back_to = LEGACY
         return taken
@@ -96,18 +94,18 @@ class _DefaultStream(Careful):
 
 @STAGE.fault(_INVARIANT)
 def holds_the_default_stream_back(partners: Partners) -> None:
-    """It is the default stream that waits for the consumer's read, not the one that the producer works on."""
+    """Makes the default stream wait for the consumer's read in place of the producer's stream."""
     _importing(partners, _DefaultStream)
 
 
 class _WrongWay(Careful):
     def hold_back(self, taken: Imported) -> None:
-        """The other way round."""
+        """Wait in the wrong direction."""
         if taken.back_to is not None:
             self.memory.streams().wait(self.work_stream, taken.back_to)
 
 
 @STAGE.fault(_INVARIANT)
 def waits_instead_of_holding_back(partners: Partners) -> None:
-    """After its read the consumer waits for the producer, instead of the producer for it."""
+    """Makes the consumer wait for the producer after its read, in place of the reverse."""
     _importing(partners, _WrongWay)

@@ -1,4 +1,4 @@
-"""The stage ``stream-claims``: make-believe libraries that order their streams as the pages say, each fault changes one decision."""
+"""Stage ``stream-claims``: simulated libraries that order their streams as the documentation says. Each fault changes one decision."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def _cases(environment: Environment) -> Iterator[Case]:
 
 STAGE = Stage(
     "stream-claims",
-    "make-believe libraries on the simulated device, by what the pages say of streams",
+    "simulated libraries on the simulated device, with the documented order of streams",
     streaming.libraries,
     _cases,
 )
 
 
 def _fault(library: str, *caught_by: str, bugs: str = "") -> Callable[[Part], Part]:
-    """The decorated exporter, importer or adapter takes the place of a library's own; its docstring is the statement."""
+    """Register the decorated exporter, importer or adapter as a fault of a library. Its docstring is the statement."""
 
     def register(part: Part) -> Part:
         name = re.sub(r"(?<!^)(?=[A-Z])", "-", part.__name__).lower()
@@ -63,88 +63,82 @@ def _putting(part: type, library: str) -> Spoil:
     return spoil
 
 
-# -- cvcuda.as_tensor
+# cvcuda.as_tensor
 
 
 @_fault("cvcuda", "barrier", "chain", "default-streams", "filled-inside", "torch-order", "torch-at-as-tensor")
 class NeverWaits(Wrapping):
-    """``cvcuda.as_tensor`` waits for no stream."""
+    """Waits for no stream in ``cvcuda.as_tensor``."""
 
     def follow(self, published: int | None) -> None:
-        """At all."""
+        """Skip the wait."""
 
 
 @_fault("cvcuda", "barrier", "chain", "opt-out")
 class AlwaysWaits(Wrapping):
-    """``cvcuda.as_tensor`` waits for the whole device, whatever is published."""
+    """Synchronizes the whole device in ``cvcuda.as_tensor``, whatever stream is published."""
 
     def follow(self, published: int | None) -> None:
-        """Even for -1."""
         self.memory.streams().synchronize_device()
 
 
 @_fault("cvcuda", "barrier", "chain")
 class BlocksTheHost(Wrapping):
-    """``cvcuda.as_tensor`` waits for the published stream with the calling thread."""
+    """Blocks the calling thread in ``cvcuda.as_tensor`` until the published stream is done."""
 
     def wait_for(self, published: int | None) -> None:
-        """Until it is done."""
         assert published is not None
         self.memory.streams().synchronize(published)
 
 
 @_fault("cvcuda", "default-streams", "torch-order", "torch-at-as-tensor")
 class TrustsDefaults(Wrapping):
-    """``cvcuda.as_tensor`` takes a default stream, and an unknown one, for one that nothing is pending on."""
+    """Does not wait for a default stream or an unknown stream in ``cvcuda.as_tensor``."""
 
     def wait_for_default(self, published: int | None) -> None:
-        """Not at all."""
+        """Skip the wait."""
 
 
 @_fault("cvcuda", "default-streams", "torch-order", "torch-at-as-tensor")
 class DefaultsByEvent(Wrapping):
-    """``cvcuda.as_tensor`` waits for the legacy default stream alone where the stream is a default one or unknown."""
+    """Waits for the legacy default stream by an event in ``cvcuda.as_tensor`` if a default stream or none is published."""
 
     def wait_for_default(self, published: int | None) -> None:
-        """By an event."""
         self.wait_for(published or LEGACY)
 
 
 @_fault("cvcuda", "default-streams")
 class ZeroIsNoStream(Wrapping):
-    """``cvcuda.as_tensor`` takes a published 0 for the wish that nothing be waited for."""
+    """Treats a published stream 0 like -1 in ``cvcuda.as_tensor``."""
 
     def read_cai(self, described: Any) -> Any:
-        """0 is as good as -1."""
         return super().read_cai({**described, "stream": -1} if described.get("stream") == 0 else described)
 
 
 @_fault("cvcuda", "opt-out")
 class MinusOneIsUnknown(Wrapping):
-    """``cvcuda.as_tensor`` takes -1 for a stream that it does not know."""
+    """Treats a published stream -1 as unknown in ``cvcuda.as_tensor``."""
 
     def follow(self, published: int | None) -> None:
-        """The device, to be safe."""
         super().follow(None if published == -1 else published)
 
 
-# -- CV-CUDA's operators and streams
+# CV-CUDA's operators and streams
 
 
 @_fault("cvcuda", "later-use")
 class ForgetsTheLastUse(Cvcuda):
-    """An operator of CV-CUDA waits for nobody who has used the buffer before."""
+    """Does not wait for earlier users of a buffer in a CV-CUDA operator."""
 
     def follow(self, array: Any, stream: WorkStream) -> None:
-        """Nobody."""
+        """Skip the wait."""
 
 
 @_fault("cvcuda", "later-use")
 class StopsTheDevice(Cvcuda):
-    """An operator of CV-CUDA waits for the whole device before it reads."""
+    """Synchronizes the whole device in a CV-CUDA operator before it reads."""
 
     def copy(self, into: Any, array: Any, stream: WorkStream) -> None:
-        """Everything first."""
         self.streams().synchronize_device()
         super().copy(into, array, stream)
 
@@ -157,12 +151,11 @@ class _LeavingUnknown(Wrapping):
 
 @_fault("cvcuda", "torch-at-as-tensor")
 class WaitsAtTheFirstUse(Cvcuda):
-    """``cvcuda.as_tensor`` of an array without a stream leaves the wait for the device to the first operator."""
+    """Delays the wait for an array without a stream from ``cvcuda.as_tensor`` to the first operator."""
 
     importer_class = _LeavingUnknown
 
     def follow(self, array: Any, stream: WorkStream) -> None:
-        """The wait that was left, once."""
         interface = getattr(array, "interface", None)
         if interface is not None and interface.stream is None and not hasattr(array, "writer"):
             self.streams().synchronize_device()
@@ -171,81 +164,74 @@ class WaitsAtTheFirstUse(Cvcuda):
 
 @_fault("cvcuda", "non-blocking")
 class MakesBlockingStreams(Cvcuda):
-    """A new stream of CV-CUDA waits for the legacy default stream, and that one for it."""
+    """Creates blocking streams in CV-CUDA, which are ordered with the legacy default stream."""
 
     def stream(self, device: Device) -> WorkStream:
-        """Blocking."""
         return WorkStream(self.streams(), self.streams().create(blocking=True))
 
 
 @_fault("cvcuda", "non-blocking")
 class HandsOutTheDefault(Cvcuda):
-    """A new stream of CV-CUDA is the legacy default stream."""
+    """Returns the legacy default stream as a new CV-CUDA stream."""
 
     def stream(self, device: Device) -> WorkStream:
-        """Always 1."""
         return self.default_stream(device)
 
 
-# -- what is published
+# The published stream
 
 
 @_fault("cvcuda", "true-writer")
 class PublishesTheDefault(Exporter):
-    """CV-CUDA publishes the legacy default stream, whichever a tensor was written on."""
+    """Publishes the legacy default stream for a CV-CUDA tensor, whatever stream wrote it."""
 
     def cai_stream(self) -> int | None:
-        """Always 1."""
         return LEGACY
 
 
 @_fault("cvcuda", "true-writer", "chain")
 class PublishesNothing(Exporter):
-    """CV-CUDA publishes no stream."""
+    """Publishes no stream for a CV-CUDA tensor."""
 
     def cai_stream(self) -> int | None:
-        """Never."""
         return None
 
 
 @_fault("cvcuda", "true-writer")
 class PublishesTheCurrent(Exporter):
-    """CV-CUDA publishes the stream that is current when the dictionary is read."""
+    """Publishes the stream that is current at the time of the export for a CV-CUDA tensor."""
 
     def cai_stream(self) -> int | None:
-        """Whoever wrote."""
         return current()
 
 
 @_fault("cupy", "filled-inside", "barrier")
 class PublishesAnIdleStream(Exporter):
-    """CuPy publishes a stream on which nothing was ever written."""
+    """Publishes an idle stream for a CuPy array."""
 
     def cai_stream(self) -> int | None:
-        """A new one."""
         return self.memory.streams().create()
 
 
 @_fault("cupy", "opt-out")
 class WaitsWhenItIsRead(Exporter):
-    """CuPy waits for the stream that an array was written on whenever its dictionary is read."""
+    """Synchronizes the writer's stream each time that a CuPy array's dictionary is read."""
 
     def cai_stream(self) -> int | None:
-        """When it is done."""
         self.finish()
         return super().cai_stream()
 
 
 @_fault("torch", "torch-at-as-tensor")
 class PublishesItsStream(Exporter):
-    """PyTorch publishes the stream that a tensor was written on."""
+    """Publishes the writer's stream for a PyTorch tensor."""
 
 
-# -- stream contexts, and the streams' own waits
+# Stream contexts, and waits between streams
 
 
 class _OfTheProcess(Context):
-    """A context that every thread is in."""
+    """A context that every thread enters."""
 
     def __enter__(self) -> WorkStream:
         _everywhere.append(self.stream.handle)
@@ -262,21 +248,19 @@ _everywhere: list[int] = []
 
 @_fault("cvcuda", "thread-contexts", bugs="current-01")
 class OneContextForAllThreads(Cvcuda):
-    """The stream context of one thread is that of all threads."""
+    """Shares one thread's stream context among all threads."""
 
     context_class = _OfTheProcess
 
     def current_stream(self, device: Device) -> int:
-        """Whoever has entered one."""
         return _everywhere[-1] if _everywhere else LEGACY
 
 
 @_fault("cvcuda", "thread-contexts", bugs="current-01")
 class ThreadsHaveStreamsOfTheirOwn(Cvcuda):
-    """A thread without a context uses a stream that was made for it, and not the legacy default stream."""
+    """Uses a private stream in place of the legacy default stream in a thread without a context."""
 
     def current_stream(self, device: Device) -> int:
-        """In every thread but the main one."""
         if self._contexts.stack or threading.current_thread() is threading.main_thread():
             return super().current_stream(device)
         return PER_THREAD
@@ -294,14 +278,14 @@ class _LeavesByValueError(Context):
 
 @_fault("cvcuda", "contexts-left")
 class LeavesInAnyOrder(Cvcuda):
-    """A stream context can be left before the one inside of it, and in any thread."""
+    """Allows a stream context to be left before an inner one, and in any thread."""
 
     context_class = _LeavesAnyhow
 
 
 @_fault("cvcuda", "contexts-left")
 class LeavesByValueError(Cvcuda):
-    """A stream context that is left out of order raises ``ValueError``."""
+    """Raises ``ValueError`` if a stream context is left out of order."""
 
     context_class = _LeavesByValueError
 
@@ -319,39 +303,37 @@ class _Ignored(Defaults):
 
 @_fault("cvcuda", "default-read-only")
 class TheDefaultIsReplaced(Cvcuda):
-    """``Stream.default`` can be assigned, and is another stream then."""
+    """Allows an assignment to ``Stream.default``, which replaces the default stream."""
 
     defaults_class = _Assigned
 
 
 @_fault("cvcuda", "default-read-only")
 class TheDefaultIgnoresAssignments(Cvcuda):
-    """``Stream.default`` can be assigned, and nothing comes of it."""
+    """Ignores an assignment to ``Stream.default`` silently."""
 
     defaults_class = _Ignored
 
 
 @_fault("cvcuda", "wait-stream")
 class WaitsForNoStream(Cvcuda):
-    """``wait_stream`` returns, and nothing waits."""
+    """Returns from ``wait_stream`` without a wait."""
 
     def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
-        """For nothing."""
+        """Skip the wait."""
 
 
 @_fault("cvcuda", "wait-stream")
 class WaitsTheOtherWayRound(Cvcuda):
-    """``a.wait_stream(b)`` has ``b`` wait for ``a``."""
+    """Makes ``b`` wait for ``a`` in ``a.wait_stream(b)``."""
 
     def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
-        """The wrong one."""
         other.wait(waiter)
 
 
 @_fault("cvcuda", "wait-stream")
 class WaitsWithTheHost(Cvcuda):
-    """``wait_stream`` waits with the calling thread."""
+    """Blocks the calling thread in ``wait_stream``."""
 
     def wait_stream(self, waiter: WorkStream, other: WorkStream) -> None:
-        """Until the other stream is done."""
         self.streams().synchronize(other.handle)

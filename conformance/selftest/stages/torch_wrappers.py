@@ -1,7 +1,7 @@
-"""The stage ``torch-wrappers``: the real PyTorch with the reference on host memory, with a wrapper that spoils one thing.
+"""Stage ``torch-wrappers``: the real PyTorch with the reference on host memory, in a wrapper with one fault.
 
-Left out are invariants that PyTorch itself does not keep: negative strides end the process, a copy does not say that it is one, and
-exceptions are of other classes than the standard names. It knows no read-only tensors.
+The stage omits invariants that PyTorch itself violates: negative strides end the process, a copy is not flagged, and exceptions are of
+other classes than the standard names. PyTorch has no read-only tensors.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The stage ``two-contexts``: a make-believe PyCUDA in a context of its own beside another library, on a made-up driver.
+"""Stage ``two-contexts``: a simulated PyCUDA with its own context and another library, on a simulated driver.
 
-Streams are those of the simulated device.
+Streams belong to the simulated device.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ _INVARIANT = "crossing.contexts"
 
 
 class PrivateContext(MadeUpLibrary):
-    """Makes a context of its own when it is loaded, as ``pycuda.autoinit`` does."""
+    """A library that creates its own context when it is loaded, as ``pycuda.autoinit`` does."""
 
     def load(self) -> None:
-        """Current from now on."""
         context.create()
 
 
 class Other(MadeUpLibrary):
-    """Works in the primary context."""
+    """A library that works in the primary context."""
 
 
 _made: Partners = {}
-"""What :mod:`conformance.ordering.two_contexts` finds in the registry."""
+"""The adapters that :mod:`conformance.ordering.two_contexts` finds in the registry."""
 
 
 def _partners() -> Partners:
@@ -53,7 +52,7 @@ def _partners() -> Partners:
 
 
 def _cases(here: Environment) -> Iterator[Case]:
-    """PyCUDA's array goes to the other library, with the stream that its user has added."""
+    """Yield the cases in which PyCUDA's array, with the stream that its user has added, goes to the other library."""
     return first(with_gpus(here, "pycuda", "cupy"), _INVARIANT)
 
 
@@ -70,37 +69,36 @@ def _around() -> Iterator[None]:
         yield
 
 
-STAGE = Stage("two-contexts", "an exchange from one context to another, made up", _partners, _cases, _around)
+STAGE = Stage("two-contexts", "a simulated exchange from one context to another", _partners, _cases, _around)
 
 
 def _change(partners: Partners, **methods: Any) -> None:
-    """The other library with these methods in the place of its own."""
+    """Replace methods of the other library."""
     for name, method in methods.items():
         mock.patch.object(partners["cupy"], name, method).start()
 
 
 @STAGE.fault(_INVARIANT)
 def waits_for_no_stream_of_another_context(partners: Partners) -> None:
-    """A published stream of another context is not waited for."""
+    """Does not wait for a published stream of another context."""
     _change(partners, importer_class=IgnoresThePublishedStream)
 
 
 class _FollowsItsOwn(Importer):
     def follow(self, published: int | None) -> None:
-        """The wrong way round."""
         if published is not None:
             self.memory.streams().wait(published, self.work_stream)
 
 
 @STAGE.fault(_INVARIANT)
 def makes_the_event_on_its_own_stream(partners: Partners) -> None:
-    """The event is recorded on the importing stream, so the published stream waits for the import."""
+    """Records the event on the importing stream, so that the published stream waits for the import."""
     _change(partners, importer_class=_FollowsItsOwn)
 
 
 @STAGE.fault(_INVARIANT, bugs="context-05")
 def cannot_read_what_it_accepted(partners: Partners) -> None:
-    """What was accepted from another context cannot be read."""
+    """Cannot read an array of another context that it has accepted."""
 
     def copy(into: Any, array: Any, stream: Any) -> None:
         raise RuntimeError("an illegal memory access was encountered")
@@ -110,7 +108,7 @@ def cannot_read_what_it_accepted(partners: Partners) -> None:
 
 @STAGE.fault(_INVARIANT)
 def dies_of_a_pointer_of_another_context(partners: Partners) -> None:
-    """An import from another context ends in a segmentation fault."""
+    """Ends the process on an import from another context."""
 
     def take(offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
         os.kill(os.getpid(), signal.SIGSEGV)

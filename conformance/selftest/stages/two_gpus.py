@@ -1,4 +1,4 @@
-"""The stage ``two-gpus``: a make-believe library in real fresh interpreters, on the two GPUs of a made-up driver."""
+"""Stage ``two-gpus``: a simulated library in real new interpreters, on the two GPUs of a simulated driver."""
 
 from __future__ import annotations
 
@@ -24,80 +24,74 @@ _SITE = Site("two", first=(driver.believe,))
 
 
 def _cases(here: Environment) -> Iterator[Case]:
-    """The library on either side."""
+    """Yield the cases with the library on either side."""
     environment = with_gpus(here, REFERENCE, "two", gpus=2)
     return shared(case for case in planned(environment, _UNTOUCHED, _REMAPPED) if case.producer != case.consumer)
 
 
-STAGE = Stage("two-gpus", "a library in fresh interpreters that see two GPUs, made up", dict, _cases, _SITE.installed)
+STAGE = Stage("two-gpus", "a simulated library in new interpreters with two GPUs", dict, _cases, _SITE.installed)
 _fault = _SITE.fault
 
 
 @_fault(STAGE, "two", _UNTOUCHED, bugs="device-14")
 class TouchesTheFirstGpuAtImport(MadeUpLibrary):
-    """Importing it makes a context on the first GPU, though the second is current."""
+    """Creates a context on the first GPU when it is imported, although the second GPU is current."""
 
     def load(self) -> None:
-        """It stays."""
         context.primary(0)
 
 
 @_fault(STAGE, "two", _UNTOUCHED)
 class TouchesTheFirstGpuWhenItImports(MadeUpLibrary):
-    """The first array that it takes makes a context on the first GPU, wherever the array lies."""
+    """Creates a context on the first GPU when it imports its first array, whatever GPU the array is on."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """With that context."""
         context.primary(0)
         return super().take(offer, protocol, device, **keywords)
 
 
 @_fault(STAGE, "two", _UNTOUCHED, _REMAPPED)
 class ShowsTheFirstGpusMemory(MadeUpLibrary):
-    """What it imports from the second GPU has the elements that lie at the same place on the first."""
+    """Reads the first GPU's memory for an import from the second GPU."""
 
     def read(self, array: Any) -> bytes:
-        """Zeros, of what came in."""
         data = super().read(array)
         return bytes(len(data)) if isinstance(array, Imported) else data
 
 
 @_fault(STAGE, "two", _UNTOUCHED, _REMAPPED)
 class DiesWhereItImports(MadeUpLibrary):
-    """An import on another GPU than the machine's first ends in a segmentation fault."""
+    """Ends the process on an import from another GPU than the machine's first."""
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Imported:
-        """The end."""
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
 
 
 def _on_the_machine(ordinal: int) -> int:
-    """A GPU's number without ``CUDA_VISIBLE_DEVICES``."""
+    """Return a GPU's number without ``CUDA_VISIBLE_DEVICES``."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return int(visible.split(",")[ordinal]) if visible else ordinal
 
 
 class _MachinesNumber(Exporter):
     def device(self) -> tuple[int, int]:
-        """As the machine has it."""
         kind, ordinal = super().device()
         return kind, _on_the_machine(ordinal)
 
 
 @_fault(STAGE, "two", _REMAPPED, bugs="device-08")
 class ExportsTheMachinesNumber(MadeUpLibrary):
-    """``__dlpack_device__`` has the number that the GPU has in the machine, not the one it has in the process."""
+    """Exports the number that the GPU has in the machine, and not its number in the process."""
 
     exporter_class = _MachinesNumber
 
 
 @_fault(STAGE, "two", _REMAPPED)
 class TellsTheMachinesNumber(MadeUpLibrary):
-    """Of what it imports it tells the number that the GPU has in the machine."""
+    """Reports the number that the GPU has in the machine for an import."""
 
     def describe(self, array: Any) -> View:
-        """With that number."""
         view = super().describe(array)
         if view.device is None or not isinstance(array, Imported):
             return view
@@ -106,10 +100,9 @@ class TellsTheMachinesNumber(MadeUpLibrary):
 
 @_fault(STAGE, "two", _REMAPPED)
 class ReadsTheMachinesGpu(MadeUpLibrary):
-    """It reads from the GPU that has the array's number in the machine."""
+    """Reads from the GPU that has the array's number in the machine."""
 
     def read(self, array: Any) -> bytes:
-        """Zeros, if that is another one."""
         data = super().read(array)
         ordinal = self.describe(array).device or (2, 0)
         return data if _on_the_machine(ordinal[1]) == ordinal[1] else bytes(len(data))
