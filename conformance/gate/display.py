@@ -81,7 +81,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
     """Print the judgement. Kinds without effect on the exit code need ``verbose``, except notes and new crashes."""
-    told = _Told({cell.name: cell.title for cell in found.run.cells}, {one.id: one for one in found.findings})
+    told = _Titles({cell.name: cell.title for cell in found.run.cells}, {one.id: one for one in found.findings})
     _counts(screen, found)
     by_kind: dict[Kind, list[Remark]] = defaultdict(list)
     for remark in found.remarks:
@@ -99,7 +99,7 @@ def show(screen: Screen, found: Judgement, *, verbose: bool) -> None:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Titles:
     """Titles of cells and findings by id."""
 
     titles: Mapping[str, str]
@@ -122,7 +122,7 @@ def _counts(screen: Screen, found: Judgement) -> None:
     screen.line()
 
 
-def _kind(screen: Screen, kind: Kind, groups: Sequence[Group], quiet: int, told: _Told) -> None:
+def _kind(screen: Screen, kind: Kind, groups: Sequence[Group], quiet: int, told: _Titles) -> None:
     screen.line(screen.paint(kind.word, "bold"))
     for group in groups[:_MOST]:
         _group(screen, group, told)
@@ -133,7 +133,7 @@ def _kind(screen: Screen, kind: Kind, groups: Sequence[Group], quiet: int, told:
     screen.line()
 
 
-def _group(screen: Screen, group: Group, told: _Told) -> None:
+def _group(screen: Screen, group: Group, told: _Titles) -> None:
     symbol = "~" if group.waiver else "✗" if group.kind.exit is not Exit.OK else "·"
     colour = "yellow" if group.waiver else "red" if group.kind.exit is not Exit.OK else "dim"
     _about(screen, group, f"  {screen.paint(symbol, colour)} ", told.findings)

@@ -62,7 +62,7 @@ _ENVIRONMENT = {
     "libraries": [{"name": str, "versions": shapes.Each(str), "absent": (None, str)}],
 }
 """Keys of ``environment.json`` that this module reads; another version of the suite may have written it."""
-_NOBODY: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
+_NO_ACCUSATION: dict[str, Any] = {"side": "", "libraries": [], "why": ""}
 """The accusation of a case in which nothing failed."""
 
 
@@ -254,7 +254,7 @@ def _given(line: Line) -> str:
 
 
 def _evidence(line: Line, case: str) -> Evidence:
-    accused = line["accused"] or _NOBODY
+    accused = line["accused"] or _NO_ACCUSATION
     verdict, *said = _texts_of(line)
     kind = _VERDICTS[verdict]
     if kind.speaks_against and not accused["side"]:

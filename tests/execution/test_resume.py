@@ -140,7 +140,7 @@ def test_who_is_asked_to_stop_puts_down_what_is_known_and_says_how_to_go_on(
     assert [r["id"] for r in results] == planned
     assert {r["id"] for r in results if r["outcome"] != "lost"} == set(ended(out))
     shown = conformance("report", "conform-results")
-    assert (shown.code, f"{len(planned) - len(ended(out))} planned cases without an outcome" in shown.stdout) == (
+    assert (shown.code, f"{len(planned) - len(ended(out))} planned cases without a result" in shown.stdout) == (
         4,
         True,
     )
