@@ -139,7 +139,7 @@ def build_failed(reason: str) -> Ending:
     known = refused(reason)
     if known and known.lifecycle in (Lifecycle.NO_SPACE, Lifecycle.ENGINE_GONE):
         return known
-    if "its base" in reason and "is not here" in reason:
+    if "its base image" in reason and "is missing" in reason:
         return Ending(Lifecycle.IMAGE_MISSING, " ".join(reason.split()))
     return Ending(Lifecycle.BUILD_FAILED, " ".join(reason.split()))
 

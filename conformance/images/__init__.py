@@ -1,1 +1,1 @@
-"""The images of cells: one recipe, a key for each, and nothing built twice. Never imported inside a cell."""
+"""Container images of cells. Each image has a key that is derived from its content, so no image is built twice. Never imported inside a cell."""

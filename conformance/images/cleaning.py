@@ -1,4 +1,4 @@
-"""Removing the images that no lock refers to."""
+"""Remove the images that no lock file refers to."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .stages import all_of
 
 
 def clean(recipes: Sequence[Recipe], engine: Engine, shell: Shell, *, strict: bool) -> tuple[list[str], dict[str, str]]:
-    """The images that were removed (or, in a dry run, would be), and why others could not be.
+    """Remove images. Return the removed ones (in a dry run, the ones to remove), and the reasons why others remain.
 
-    Without its base it cannot be known which images a cell refers to. ``strict``: that is a UserError; otherwise such a cell is taken
-    as one that was never built here, and said so.
+    The images of a cell are unknown if its base image is missing. With ``strict`` this is a UserError. Otherwise such a cell counts as
+    never built on this machine, and a line reports it.
     """
     plan.check(recipes)
     listed = shell.ask(commands.listing(engine))
     if not listed.ok:
-        raise UserError(f"{engine.program} lists no images: {listed.complaint}; is the engine running?")
+        raise UserError(f"{engine.program} cannot list images: {listed.complaint}; is the engine running?")
     ours = commands.of_ours(listed.stdout)
     if not ours:
         return [], {}
@@ -38,9 +38,11 @@ def _without_base(unknown: Mapping[str, str], shell: Shell, *, strict: bool) -> 
     cell, reason = next(iter(unknown.items()))
     if strict:
         raise UserError(
-            f"what is still referred to cannot be known: cell {cell}: {reason}; `python -m conformance images` fetches it"
+            f"the images in use are unknown: cell {cell}: {reason}; `python -m conformance images` pulls it"
         )
-    shell.say(f"  {many(len(unknown), 'cell')} cannot have been built here: {', '.join(sorted(set(unknown.values())))}")
+    shell.say(
+        f"  {many(len(unknown), 'cell')} cannot have been built on this machine: {', '.join(sorted(set(unknown.values())))}"
+    )
 
 
 def _removed(names: Sequence[str], engine: Engine, shell: Shell) -> tuple[list[str], dict[str, str]]:

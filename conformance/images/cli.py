@@ -1,4 +1,4 @@
-"""``python -m conformance images`` and ``clean``."""
+"""Commands ``images`` and ``clean``."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ LIMIT = 3600.0
 
 
 def add(name: str, command: argparse.ArgumentParser) -> None:
-    """The options of ``images`` or ``clean``."""
+    """Add the options of ``images`` or ``clean``."""
     command.add_argument(
-        "--plan", type=Path, metavar="FILE", help="the cells, as a JSON list (default: those of matrix.yaml)"
+        "--plan",
+        type=Path,
+        metavar="FILE",
+        help="file with the cells as a JSON list (default: the cells of matrix.yaml)",
     )
-    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"default: {MATRIX}")
+    command.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help=f"matrix file (default: {MATRIX})")
     command.add_argument(
         "--engine",
         metavar="NAME",
         default=os.environ.get("CONFORMANCE_ENGINE"),
-        help="docker or podman, or the path of one (default: $CONFORMANCE_ENGINE, else the first that answers)",
+        help="docker or podman, or the path of one (default: $CONFORMANCE_ENGINE, or else the first one that responds)",
     )
-    command.add_argument("--dry-run", action="store_true", help="show the commands, change nothing")
+    command.add_argument("--dry-run", action="store_true", help="print the commands and do not run them")
     if name == "clean":
         command.set_defaults(run=_clean)
         return
@@ -47,49 +50,51 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 def _add_building(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--tier", metavar="TIER", help=f"the cells of this tier (default: {TIER}, or all where cells are named)"
+        "--tier",
+        metavar="TIER",
+        help=f"build for the cells of this tier (default: {TIER}, or all tiers if --cells is given)",
     )
-    command.add_argument("--cells", default="", metavar="A,B,…", help="these cells (default: all)")
+    command.add_argument("--cells", default="", metavar="A,B,…", help="build only for these cells (default: all)")
     command.add_argument(
-        "--jobs", type=numbers.count("--jobs", "builds side by side"), default=2, metavar="N",
-        help="builds side by side (default: 2)",
+        "--jobs", type=numbers.count("--jobs", "parallel builds"), default=2, metavar="N",
+        help="number of builds that run in parallel (default: 2)",
     )  # fmt: skip
     command.add_argument(
         "--deadline", type=numbers.seconds("--deadline"), default=LIMIT, metavar="SECONDS",
-        help=f"what one build may take (default: {LIMIT:g})",
+        help=f"timeout of one build (default: {LIMIT:g})",
     )  # fmt: skip
     command.add_argument(
         "--work",
         type=Path,
         metavar="DIR",
-        help=f"where contexts and logs go (default: {kept.BUILD / making.WORK})",
+        help=f"folder for build contexts and logs (default: {kept.BUILD / making.WORK})",
     )
     command.add_argument(
-        "--ca", type=Path, metavar="FILE", help="certificates to trust in the build (default: $SSL_CERT_FILE)"
+        "--ca", type=Path, metavar="FILE", help="file with certificates that the build trusts (default: $SSL_CERT_FILE)"
     )
     command.add_argument(
-        "--index", metavar="URL", help="the package index (default: $UV_DEFAULT_INDEX or $PIP_INDEX_URL, else PyPI)"
+        "--index", metavar="URL", help="package index (default: $UV_DEFAULT_INDEX or $PIP_INDEX_URL, or else PyPI)"
     )
     command.add_argument(
         "--network",
         metavar="MODE",
-        help="the network of the build, such as host (default: $CONFORMANCE_BUILD_NETWORK, else the engine's own)",
+        help="network mode of the build, such as host (default: $CONFORMANCE_BUILD_NETWORK, or else that of the engine)",
     )
     command.add_argument(
         "--build-option",
         action="append",
         default=[],
         metavar="OPTION",
-        help="one more option for the engine's build, such as --build-option=--isolation=chroot (repeatable; "
+        help="additional option for the build command of the engine, such as --build-option=--isolation=chroot (repeatable; "
         "default: $CONFORMANCE_BUILD_OPTIONS)",
     )
 
 
 def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings:
-    """How builds reach the world: as the options say, else as the environment does."""
+    """Return the build settings from the options, or else from environment variables."""
     authority = options.ca or (Path(around["SSL_CERT_FILE"]) if around.get("SSL_CERT_FILE") else None)
     if options.ca and not files.is_file(options.ca):
-        raise UserError(f"--ca: {options.ca} is no file; give one with certificates in PEM form")
+        raise UserError(f"--ca: {options.ca} is not a file; give a file with certificates in PEM format")
     return Settings(
         authority=authority if authority and files.is_file(authority) else None,
         index=options.index or around.get("UV_DEFAULT_INDEX") or around.get("PIP_INDEX_URL"),
@@ -100,19 +105,19 @@ def settings(options: argparse.Namespace, around: Mapping[str, str]) -> Settings
 
 
 def from_environment(around: Mapping[str, str]) -> Settings:
-    """As the environment alone says."""
+    """Return the build settings from environment variables only."""
     return settings(argparse.Namespace(ca=None, index=None, network=None, build_option=[]), around)
 
 
 def find_engine(shell: Shell, wanted: str | None) -> tuple[Engine, str]:
-    """The engine that was asked for, or the first that answers, and its version."""
+    """Return the requested engine, or the first one that responds, with its version."""
     complaints = []
     for program in (wanted,) if wanted else ENGINES:
         answer = shell.ask(commands.answers(Engine(program)))
         if answer.ok and answer.stdout.strip():
             return Engine(program), answer.stdout.strip()
-        complaints.append(f"{program} does not answer ({answer.complaint})")
-    raise UserError(f"{'; '.join(complaints)}; start one, or name one by --engine")
+        complaints.append(f"{program} does not respond ({answer.complaint})")
+    raise UserError(f"{'; '.join(complaints)}; start an engine, or name one with --engine")
 
 
 def _recipes(options: argparse.Namespace) -> list[Recipe]:

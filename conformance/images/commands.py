@@ -1,4 +1,4 @@
-"""Every command that is given to an engine, as pure functions. docker and podman take the same ones."""
+"""Commands of the container engine for images, as pure functions. docker and podman accept the same commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .stages import REPOSITORY, Stage, Target
 
 KEY_LABEL = "conformance.image.key"
 INDEX_VARIABLE = "CONFORMANCE_INDEX"
-"""Where the build reads the index's address from; a command line would show it to everybody on the machine."""
+"""Environment variable with the URL of the package index. A command line would show the URL to every user of the machine."""
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 Command = tuple[str, ...]
@@ -20,39 +20,39 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Engine:
-    """docker or podman, by name or by path."""
+    """A container engine: docker or podman, by name or by path."""
 
     program: str
 
     @property
     def is_podman(self) -> bool:
-        """Whether it is podman, whatever its path."""
+        """Whether the program is podman."""
         return Path(self.program).name.startswith("podman")
 
 
 def answers(engine: Engine) -> Command:
-    """Succeeds where the engine can be used, and prints its version."""
+    """Return the command that prints the version. It fails if the engine cannot be used."""
     version = "{{.Version.Version}}" if engine.is_podman else "{{.ServerVersion}}"
     return (engine.program, "info", "--format", version)
 
 
 def identity(engine: Engine, image: str) -> Command:
-    """Prints the registry digests of an image and its own id; fails where the image is not there."""
+    """Return the command that prints the registry digests and the id of an image. It fails if the image is missing."""
     return (engine.program, "image", "inspect", "--format", "{{range .RepoDigests}}{{.}} {{end}}{{.Id}}", image)
 
 
 def pull(engine: Engine, image: str) -> Command:
-    """Fetches a base."""
+    """Return the command that pulls an image."""
     return (engine.program, "pull", image)
 
 
 def label(engine: Engine, image: str) -> Command:
-    """Prints the key that an image carries; fails where the image is not there."""
+    """Return the command that prints the key in the label of an image. It fails if the image is missing."""
     return (engine.program, "image", "inspect", "--format", f'{{{{index .Config.Labels "{KEY_LABEL}"}}}}', image)
 
 
 def build(engine: Engine, stage: Stage, context: Path, settings: Settings) -> Command:
-    """Builds a stage from its context as an image with its name and its key."""
+    """Return the command that builds a stage from its context, with its name and the key as a label."""
     labels = {KEY_LABEL: stage.key, **dict(stage.labels)}
     return (
         *((engine.program, "build") if engine.is_podman else _with_buildkit(engine)),
@@ -67,7 +67,7 @@ def build(engine: Engine, stage: Stage, context: Path, settings: Settings) -> Co
 
 
 def _with_buildkit(engine: Engine) -> Command:
-    """Docker before version 23 has to be asked for it, and it alone knows mounts and says its steps as plain lines."""
+    """Return the build command with BuildKit, which supports mounts and plain progress. Docker before version 23 does not use it by default."""
     return ("env", "DOCKER_BUILDKIT=1", engine.program, "build", "--progress", "plain")
 
 
@@ -84,23 +84,23 @@ def _reaching_out(settings: Settings) -> Iterable[str]:
 
 
 def listing(engine: Engine) -> Command:
-    """Prints the names of all images that carry a key of ours."""
+    """Return the command that prints the names of all images with a key of the suite."""
     template = "{{.Repository}}:{{.Tag}}"
     return (engine.program, "image", "ls", "--filter", f"label={KEY_LABEL}", "--format", template)
 
 
 def removal(engine: Engine, images: Sequence[str]) -> Command:
-    """Removes images; layers that others use stay."""
+    """Return the command that removes images. Layers that other images use stay."""
     return (engine.program, "image", "rm", *images)
 
 
 def of_ours(listed: str) -> tuple[str, ...]:
-    """The names of our images in what ``listing`` printed; podman puts a host's name in front."""
+    """Return the names of the suite's images in the output of ``listing``. Podman adds a host name in front."""
     ours = {f"{REPOSITORY}-{target.value}" for target in Target}
     names = (line.strip() for line in listed.splitlines())
     return tuple(sorted({name for name in names if name.partition(":")[0].split("/")[-1] in ours}))
 
 
 def environment(settings: Settings, around: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a build: what is around, and the index."""
+    """Return the environment variables of a build, with the package index."""
     return {**around, **({INDEX_VARIABLE: settings.index} if settings.index else {})}

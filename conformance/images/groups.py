@@ -1,7 +1,7 @@
-"""How a lock is parted into layers.
+"""Division of a lock file into image layers.
 
-An engine keeps a layer once for all images whose layers below it are the same too. So the groups are installed in this
-order: first what is large and what many cells have alike, last what tells cells apart.
+An engine stores a layer once for all images with the same layers below it. Therefore large packages that many cells share are
+installed first, and packages that differ between cells last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from conformance.matrix.lockfile import Pin
 
 
 class Group(Enum):
-    """A layer of the image; the value is how ``docker/install`` calls it."""
+    """A layer of the image. The value is its name in ``docker/install``."""
 
     CUDA_LIBRARIES = "cuda_libraries"
     """The CUDA libraries that several frameworks use. torch pins them, so cells that share torch share these."""
@@ -23,9 +23,9 @@ class Group(Enum):
     CUPY = "cupy"
     CVCUDA = "cvcuda"
     PYCUDA = "pycuda"
-    """Source only; it is built in a stage of its own, and its wheel is installed with the rest."""
+    """Available only as source. A separate stage builds it, and its wheel is installed with the rest."""
     REST = "rest"
-    """NumPy, cuda-python, and everything small."""
+    """NumPy, cuda-python, and all small packages."""
 
 
 WORDS = {
@@ -34,7 +34,7 @@ WORDS = {
     Group.CUPY: "CuPy",
     Group.CVCUDA: "CV-CUDA",
 }
-"""The layers, in words."""
+"""Names of the layers in messages."""
 _NAMES = {
     Group.CUDA_LIBRARIES: r"cuda-toolkit"
     r"|nvidia-(cublas|cuda-runtime|cuda-nvrtc|cufft|curand|cusolver|cusparse|nvjitlink)(-cu\d+)?",
@@ -46,16 +46,16 @@ _NAMES = {
 
 
 def group_of(name: str) -> Group:
-    """Where a package belongs."""
+    """Return the group of a package."""
     return next((group for group, names in _NAMES.items() if re.fullmatch(names, name)), Group.REST)
 
 
 def parted(pins: Iterable[Pin]) -> dict[Group, tuple[Pin, ...]]:
-    """Every group, empty ones too, with its pins."""
+    """Return the pins of every group, including empty groups."""
     pins = tuple(pins)
     return {group: tuple(pin for pin in pins if group_of(pin.name) is group) for group in Group}
 
 
 def requirements(pins: Iterable[Pin]) -> str:
-    """A requirements file: the same pins give the same text, whatever the lock's comments say."""
+    """Return the text of a requirements file. The same pins always give the same text."""
     return "".join(f"{pin}\n" for pin in pins)

@@ -1,4 +1,4 @@
-"""Building what is missing, side by side; a failure is the outcome of the cells that need it and of no others."""
+"""Build the missing images in parallel. A failure affects only the cells that need the failed stage."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ WORK = "cells"
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """How to build."""
+    """Engine, settings and limits of a build."""
 
     engine: Engine
     settings: Settings
     work: Path | None
-    """Where contexts and logs go, a folder for each stage; ``None`` for a folder that :mod:`conformance.kept` chooses."""
+    """Folder for contexts and logs, with one folder for each stage; ``None`` for a folder that :mod:`conformance.kept` chooses."""
     jobs: int
     limit: float
-    """Seconds that one stage may take."""
+    """Timeout of one stage in seconds."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What became of one stage."""
+    """Result of one stage."""
 
     seconds: float
     reason: str = ""
-    """Why it failed; empty where it did not."""
+    """Reason of the failure; empty after a success."""
     log: Path | None = None
 
 
 def make(recipes: Sequence[Recipe], order: Order, shell: Shell) -> list[Outcome]:
-    """An outcome for each recipe, in their order. What is there is not built again; a dry run builds nothing."""
+    """Build the missing images and return an outcome for each recipe, in their order. A dry run builds nothing."""
     planned = plan.make(recipes, order.engine, shell, fetch=True)
     absent = missing(planned.cells, order.engine, shell)
     if absent:
@@ -61,7 +61,7 @@ def make(recipes: Sequence[Recipe], order: Order, shell: Shell) -> list[Outcome]
 
 
 def missing(cells: Mapping[str, Stage], engine: Engine, shell: Shell) -> list[Stage]:
-    """The stages to build, what is needed first. Below an image that is there nothing is missed."""
+    """Return the stages to build, in the order of their dependencies. An existing image needs none of its stages."""
     found: dict[Stage, bool] = {}
 
     def there(stage: Stage) -> bool:
@@ -80,7 +80,7 @@ def _users(stage: Stage, cells: Mapping[str, Stage]) -> str:
 
 
 def _work_off(stages: Sequence[Stage], users: Mapping[Stage, str], order: Order, shell: Shell) -> dict[Stage, Built]:
-    """Build each as soon as what it needs is there; what takes longest, compiling, first."""
+    """Build each stage when its dependencies are ready. Compilation starts first, because it takes longest."""
     waiting = sorted(stages, key=lambda stage: stage.target is not Target.PYCUDA)
     done: dict[Stage, Built] = {}
     running: dict[Future[Built], Stage] = {}
@@ -106,17 +106,17 @@ def _work_off(stages: Sequence[Stage], users: Mapping[Stage, str], order: Order,
 
 
 def folder(stage: Stage, order: Order) -> Path:
-    """Where a stage's context and log are."""
+    """Return the folder for the context and the log of a stage."""
     return (order.work or kept.BUILD / WORK) / stage.name.removeprefix(f"{REPOSITORY}-").replace(":", "-")
 
 
 def command(stage: Stage, order: Order) -> commands.Command:
-    """The build of a stage."""
+    """Return the command that builds a stage."""
     return commands.build(order.engine, stage, folder(stage, order) / "context", order.settings)
 
 
 def write(context: Path, stage: Stage) -> None:
-    """Write a stage's context anew."""
+    """Replace the build context of a stage."""
     shutil.rmtree(context, ignore_errors=True)
     for name, text in stage.files:
         path = context / name
@@ -141,7 +141,7 @@ def _build(stage: Stage, users: str, order: Order, shell: Shell) -> Built:
 
 def _reason(code: int | None, log: Path, limit: float) -> str:
     last = output.reason(log.read_text(encoding="utf-8", errors="replace"))
-    return last if code is not None else f"it took longer than {limit:g} s; the last it said was\n{last}"
+    return last if code is not None else f"it took longer than {limit:g} s; its last output was\n{last}"
 
 
 def _expected(recipe: Recipe, planned: plan.Plan, absent: Sequence[Stage]) -> Outcome:

@@ -1,4 +1,4 @@
-"""What an image is made from, how its making is set up, and what came of it."""
+"""Data of image builds: recipes, settings and outcomes."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ from enum import Enum
 from pathlib import Path
 
 LINES = ("12", "13")
-"""The CUDA lines that PyCUDA can be built for (docker/pycuda)."""
+"""Major versions of CUDA for which PyCUDA can be built (docker/pycuda)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What decides the content of a cell's image."""
+    """Inputs that determine the content of a cell's image."""
 
     cell: str
-    """The cell's name, the identifier everywhere."""
+    """Name of the cell, its identifier everywhere."""
     python: str
-    """The minor version of Python, such as ``3.12``."""
+    """Minor version of Python, such as ``3.12``."""
     cuda: str
-    """The CUDA line, ``12`` or ``13``."""
+    """Major version of CUDA, ``12`` or ``13``."""
     lock: Path
     """Requirements with exact versions and hashes."""
     base: str = ""
-    """The image to start from; by default Debian's slim one with this Python."""
+    """Base image; by default the slim Debian image with this Python."""
     tools: str = ""
-    """An image with pip that uv is fetched with; by default the base."""
+    """Image with pip, which downloads uv; by default the base image."""
 
     @property
     def base_image(self) -> str:
-        """The image to start from."""
+        """Base image, with the default applied."""
         return self.base or f"python:{self.python}-slim-bookworm"
 
     @property
     def tools_image(self) -> str:
-        """The image that uv is fetched with."""
+        """Image that downloads uv, with the default applied."""
         return self.tools or self.base_image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a build reaches the world. None of it is in a layer or in the key."""
+    """Network and proxy settings of a build. None of them is part of a layer or of the key."""
 
     authority: Path | None = None
-    """Certificates to trust, as a file."""
+    """File with trusted certificates."""
     index: str | None = None
-    """The package index; it may hold a password, so it is never on a command line."""
+    """URL of the package index. It can contain a password, so it is never on a command line."""
     network: str | None = None
-    """The network mode of the build, such as ``host``."""
+    """Network mode of the build, such as ``host``."""
     options: tuple[str, ...] = ()
-    """More options for ``build``, such as ``--isolation=chroot`` for Podman."""
+    """Additional options for ``build``, such as ``--isolation=chroot`` for Podman."""
     proxies: tuple[str, ...] = ()
-    """Names of the environment's proxy variables, which engines keep out of images themselves."""
+    """Names of the proxy variables in the environment. Engines keep their values out of images."""
 
 
 class State(Enum):
-    """What became of a cell's image; the value is how it is told."""
+    """State of a cell's image. The value is the word in reports."""
 
     BUILT = "built"
     PRESENT = "present"
@@ -65,15 +65,15 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one cell's image."""
+    """Result for one cell's image."""
 
     recipe: Recipe
     image: str
-    """Repository and tag; empty where the digest of its base is not known."""
+    """Repository and tag; empty if the digest of its base image is unknown."""
     state: State
     seconds: float = 0.0
-    """What was built of it and of what lies below took that long; what cells share counts for each."""
+    """Build time of the image and its stages. A shared stage counts for each of its cells."""
     reason: str = ""
-    """Why it failed, in the words of the build."""
+    """Reason of the failure, from the build output."""
     log: Path | None = None
-    """Everything that the build said."""
+    """File with the complete build output."""

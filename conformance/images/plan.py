@@ -1,4 +1,4 @@
-"""What the cells need: their locks, the digests of their bases, and the stages of their images."""
+"""Plan the images of cells: read their lock files, find the digests of their base images, and derive the stages."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .stages import Stage
 
 @dataclass(frozen=True)
 class Plan:
-    """The stage of each cell's own image, or why it cannot be known."""
+    """Stage of each cell's image, or the reason why it is unknown."""
 
     cells: Mapping[str, Stage]
     unknown: Mapping[str, str]
-    """Reasons by cell: a base is not here, so its digest is not known."""
+    """Reasons by cell. The digest of a base image is unknown, because the image is missing."""
 
 
 def make(recipes: Sequence[Recipe], engine: Engine, shell: Shell, *, fetch: bool) -> Plan:
-    """Plan the images of these cells. Bases that are not here are fetched, if they may be.
+    """Plan the images of these cells. With ``fetch``, missing base images are pulled.
 
-    Raises UserError with all that is wrong in the recipes and their locks.
+    Raises UserError with all mistakes in the recipes and their lock files.
     """
     locks, files = check(recipes), stages.recipe_files()
     digests, missing = _bases(shell, engine, recipes, fetch=fetch)
@@ -39,7 +39,7 @@ def make(recipes: Sequence[Recipe], engine: Engine, shell: Shell, *, fetch: bool
 
 
 def check(recipes: Sequence[Recipe]) -> dict[str, tuple[Pin, ...]]:
-    """The locks by cell. Raises UserError with all that is wrong in them and in the recipes."""
+    """Return the pins of each cell. Raises UserError with all mistakes in the lock files and the recipes."""
     mistakes, locks = list(_mistakes(recipes)), {}
     for recipe in recipes:
         try:
@@ -54,12 +54,12 @@ def check(recipes: Sequence[Recipe]) -> dict[str, tuple[Pin, ...]]:
 def _mistakes(recipes: Sequence[Recipe]) -> Iterable[str]:
     names = [recipe.cell for recipe in recipes]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"cell {name}: is there twice; a name is one cell"
+        yield f"cell {name}: the name is given twice; each cell needs its own name"
     for recipe in recipes:
         if recipe.cuda not in LINES:
-            yield f"cell {recipe.cell}: {recipe.cuda!r} is no CUDA line; give {' or '.join(LINES)}"
+            yield f"cell {recipe.cell}: {recipe.cuda!r} is not a supported CUDA major version; give {' or '.join(LINES)}"
         if not re.fullmatch(r"3\.\d+", recipe.python):
-            yield f"cell {recipe.cell}: {recipe.python!r} is no minor version of Python; give one such as 3.12"
+            yield f"cell {recipe.cell}: {recipe.python!r} is not a minor version of Python; give one such as 3.12"
 
 
 def _starts(recipe: Recipe) -> tuple[str, str]:
@@ -69,7 +69,7 @@ def _starts(recipe: Recipe) -> tuple[str, str]:
 def _bases(
     shell: Shell, engine: Engine, recipes: Iterable[Recipe], *, fetch: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The digests of the images that builds start from, and why there is none."""
+    """Return the digests of the base images, and the reasons for missing ones."""
     digests: dict[str, str] = {}
     missing: dict[str, str] = {}
     for name in sorted({image for recipe in recipes for image in _starts(recipe)}):
@@ -80,17 +80,17 @@ def _bases(
         if answer.ok and answer.stdout.strip():
             digests[name] = identity(answer.stdout)
         else:
-            missing[name] = f"its base {name} is not here: {answer.complaint}"
+            missing[name] = f"its base image {name} is missing: {answer.complaint}"
     return digests, missing
 
 
 def identity(said: str) -> str:
-    """What stays the same on every machine, the registry's digest, where there is one; else the image's id."""
+    """Return the registry's digest, which is the same on every machine, or else the id of the image."""
     *registry, own = said.split()
     return min((name.partition("@")[2] for name in registry), default=own)
 
 
 def present(shell: Shell, engine: Engine, stage: Stage) -> bool:
-    """Whether the image is there and says itself that it is this one."""
+    """Return whether the image exists and its label has the key of this stage."""
     answer = shell.ask(commands.label(engine, stage.name))
     return answer.ok and answer.stdout.strip() == stage.key

@@ -1,4 +1,4 @@
-"""Running an engine's commands: each is shown with ``+`` before it runs."""
+"""Run the commands of an engine. Each one is printed after ``+`` before it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DO_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What a short command said."""
+    """Exit code and output of a short command."""
 
     code: int
     stdout: str
@@ -32,18 +32,18 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """Whether it succeeded."""
+        """Whether the exit code is 0."""
         return self.code == 0
 
     @property
     def complaint(self) -> str:
-        """The last line of what it complained of."""
+        """Last line of the error output."""
         lines = [line for line in (self.stderr or self.stdout).splitlines() if line.strip()]
         return lines[-1].strip() if lines else f"exit code {self.code}"
 
 
 class Shell:
-    """Runs commands one after the other or side by side, and prints whole lines."""
+    """Runs commands, also from several threads, and prints whole lines."""
 
     def __init__(self, stream: TextIO, environment: Mapping[str, str], *, dry_run: bool = False) -> None:
         self._stream = stream
@@ -54,15 +54,15 @@ class Shell:
         self.dry_run = dry_run
 
     def say(self, line: str) -> None:
-        """Print one line, never within another."""
+        """Print one line. Lines of several threads never mix."""
         with self._lock:
             print(line, file=self._stream, flush=True)
 
     def ask(self, command: Command, limit: float | None = None) -> Answer:
-        """Run a short command that changes nothing; a dry run does so too.
+        """Run a short command that changes nothing, also in a dry run.
 
         Bytes that are not UTF-8 are replaced. After ``limit`` seconds (default: ``ASK_SECONDS``) the command is killed,
-        and the answer is that it did not answer.
+        and the answer is an error.
         """
         self.say(f"+ {shlex.join(command)}")
         try:
@@ -75,16 +75,16 @@ class Shell:
             return Answer(127, "", f"{command[0]}: {error.strerror}")
 
     def do(self, command: Command) -> Answer:
-        """Run a command that changes something and may load files, within ``DO_SECONDS``; a dry run shows it only."""
+        """Run a command that changes something, with a timeout of ``DO_SECONDS``. A dry run only prints it."""
         if self.dry_run:
             self.say(f"+ {shlex.join(command)}")
             return Answer(0, "", "")
         return self.ask(command, DO_SECONDS)
 
     def follow(self, command: Command, log: Path, limit: float) -> int | None:
-        """Run a long command and keep its output in a file.
+        """Run a long command and write its output to a file.
 
-        Returns its exit code, or None where ``limit`` seconds were not enough.
+        Returns its exit code, or ``None`` if it reached the timeout of ``limit`` seconds.
         """
         self.say(f"+ {shlex.join(command)}")
         late = threading.Event()
@@ -104,7 +104,7 @@ class Shell:
 
     @contextmanager
     def _started(self, command: Command) -> Iterator[subprocess.Popen[str]]:
-        """A process that ``stop`` reaches, from its first moment on."""
+        """Yield a new process. :meth:`stop` can end it from its start on."""
         with self._lock:
             process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, text=True, errors="replace",
@@ -120,7 +120,7 @@ class Shell:
             self._running.discard(process)
 
     def stop(self) -> None:
-        """End the long commands that run, and those that would still be started."""
+        """End the running long commands, and each one that starts later."""
         with self._lock:
             self._stopped = True
             for process in tuple(self._running):
@@ -132,10 +132,10 @@ def _answer(process: subprocess.Popen[str], command: Command, limit: float) -> A
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         process.kill()
-        for stream in (process.stdout, process.stderr):  # a child of the command may hold the other ends for ever
+        for stream in (process.stdout, process.stderr):  # a child of the command can keep the other ends open for ever
             if stream is not None:
                 stream.close()
-        return Answer(124, "", f"{command[0]} did not answer within {limit:g} s")
+        return Answer(124, "", f"{command[0]} did not respond within {limit:g} s")
     except BaseException:
         process.kill()
         raise

@@ -1,7 +1,7 @@
-"""The images that a cell is built from, each on top of the one below, each with a key of its own.
+"""Stages of a cell's image. Each stage is an image on top of another one, with a key of its own.
 
-The key is a digest of everything that decides the content: the recipe's files, the arguments, the requirements, and the keys or digests
-of what it starts from. The suite, the cell's name and how a build reaches the world are in no key.
+The key is a digest of every input that determines the content: the recipe's files, the arguments, the requirements, and the keys or
+digests of the images below. The suite, the cell's name and the network settings of a build are not part of the key.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .model import Recipe
 
 FOLDER = Path("docker")
 KEY_FORMAT = 1
-"""Raised when the same inputs shall count as another image."""
+"""Version of the key. A higher version makes all images stale."""
 TAG_LENGTH = 20
 REPOSITORY = "cuda-interop"
 LAYERS = (Group.CUDA_LIBRARIES, Group.TORCH, Group.CUPY, Group.CVCUDA)
-"""From the bottom: what is large and what many cells have alike comes first."""
+"""Layers from the bottom. Large packages that many cells share come first."""
 
 
 class Target(Enum):
-    """The recipe's stages that become images; the value is the stage's name there."""
+    """Stages of the Dockerfile that become images. The value is the name of the stage."""
 
     TOOLS = "tools"
     ENVIRONMENT = "environment"
@@ -45,22 +45,22 @@ _FILES = {
     Target.PYCUDA: ("pycuda/",),
     Target.CELL: ("inside/",),
 }
-"""The files of the recipe that a stage reads, beside the Dockerfile."""
+"""Files in ``docker`` that a stage reads, beside the Dockerfile."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One image to be built. Cells have a stage in common where its key is the same."""
+    """An image to build. Cells share the stages with the same key."""
 
     target: Target
     what: str
-    """Its content, in words."""
+    """Description of its content."""
     arguments: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
-    """All that its build is given, by path."""
+    """Files of the build context, by path."""
     needs: tuple[Stage, ...] = ()
     bases: tuple[tuple[str, str], ...] = ()
-    """Digests of the images from elsewhere that it starts from, by name."""
+    """Digests of its external base images, by name."""
     labels: tuple[tuple[str, str], ...] = ()
 
     def __eq__(self, other: object) -> bool:
@@ -71,7 +71,7 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """Its identity."""
+        """Digest of all inputs, which identifies the image."""
         parts = [
             KEY_FORMAT, self.target.value, self.arguments, self.files, self.bases, self.labels,
             [stage.key for stage in self.needs],
@@ -80,12 +80,12 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Repository and tag."""
+        """Repository and tag of the image."""
         return f"{REPOSITORY}-{self.target.value}:{self.key[:TAG_LENGTH]}"
 
 
 def chain(recipe: Recipe, pins: tuple[Pin, ...], files: Mapping[str, str], digests: Mapping[str, str]) -> Stage:
-    """The cell's own stage; all others hang on it."""
+    """Return the stage of the cell's own image. Its ``needs`` lead to all other stages."""
     groups = parted(pins)
     tools = _stage(
         Target.TOOLS, "tools", files, {"FETCHER": recipe.tools_image}, bases=_only(digests, recipe.tools_image)
@@ -117,7 +117,7 @@ def _cell(
 ) -> Stage:
     lock = requirements(pins)
     given = {**_given(parted(pins)[Group.REST]), "inside/lock.txt": lock}
-    # Without PyCUDA any image will do where its wheel would be looked for.
+    # Without PyCUDA there is no wheel, but the Dockerfile still needs an image for WHEELS.
     arguments = {"BELOW": below.name, "GROUP": Group.REST.value, "WHEELS": (wheel or below).name}
     needs = (tools, below, *((wheel,) if wheel else ()))
     labels = {"conformance.image.lock": digest(lock)}
@@ -157,24 +157,24 @@ def _given(pins: tuple[Pin, ...]) -> dict[str, str]:
 
 
 def all_of(stage: Stage) -> Iterator[Stage]:
-    """The stage and all that it needs, what is needed first; some more than once."""
+    """Yield the stage after all stages that it needs. Some stages appear more than once."""
     for needed in stage.needs:
         yield from all_of(needed)
     yield stage
 
 
 def recipe_files(folder: Path = FOLDER) -> dict[str, str]:
-    """The files of the recipe, by path below the folder; what an interpreter has compiled of them is none."""
+    """Return the files of the recipe by their path below the folder, without compiled Python files."""
     if private.planted(folder):
         raise UserError(
             f"{folder} belongs to another user, in a folder to which every user can write; run this in a checkout of your own"
         )
     if not (folder / "Dockerfile").is_file():
-        raise UserError(f"{folder}/Dockerfile is not here; run this in a checkout of the suite")
+        raise UserError(f"{folder}/Dockerfile is missing; run this in a checkout of the suite")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "__pycache__")
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
 
 
 def digest(text: str) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 of a text as hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()

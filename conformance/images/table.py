@@ -1,4 +1,4 @@
-"""What a person sees of images."""
+"""Terminal output of ``images`` and ``clean``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _COLOUR = {State.BUILT: "green", State.PRESENT: "dim", State.MISSING: "yellow", 
 
 
 def failed(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The cells that have no image."""
+    """Return the outcomes of cells whose image failed."""
     return [outcome for outcome in outcomes if outcome.state is State.FAILED]
 
 
 def images(screen: Screen, outcomes: Sequence[Outcome], engine: str) -> None:
-    """A line for each cell, the reason for each failure, and the sum."""
+    """Print a line for each cell, the reason of each failure, and the totals."""
     width = max((len(outcome.recipe.cell) for outcome in outcomes), default=0) + 2
     screen.line(screen.paint(f"Images of {many(len(outcomes), 'cell')}", "bold") + f" ({engine})")
     for outcome in outcomes:
@@ -32,7 +32,7 @@ def images(screen: Screen, outcomes: Sequence[Outcome], engine: str) -> None:
 def _line(screen: Screen, outcome: Outcome, width: int) -> None:
     seconds = f"  {outcome.seconds:.0f} s" if outcome.seconds else ""
     state = screen.paint(f"{outcome.state.value:<8}", _COLOUR[outcome.state])
-    screen.line(f"  {outcome.recipe.cell:<{width}}{state}  {outcome.image or 'its base is not here'}{seconds}")
+    screen.line(f"  {outcome.recipe.cell:<{width}}{state}  {outcome.image or 'its base image is missing'}{seconds}")
 
 
 def _reason(screen: Screen, outcome: Outcome) -> None:
@@ -42,13 +42,17 @@ def _reason(screen: Screen, outcome: Outcome) -> None:
 
 
 def cleaned(screen: Screen, removed: Sequence[str], kept: Mapping[str, str], engine: str, *, dry_run: bool) -> None:
-    """What was removed, what could not be, and where else there may be space."""
+    """Print the removed images, the remaining ones with the reasons, and the command that clears the engine's cache."""
     word = "would be removed" if dry_run else "removed"
     for name in removed:
         screen.line(f"  {name} {word}")
     for name, reason in kept.items():
-        screen.line(screen.paint(f"✗ {name} stays: {reason}", "red"))
+        screen.line(screen.paint(f"✗ {name} was not removed: {reason}", "red"))
     if not removed and not kept:
-        screen.line("no image is without a lock")
+        screen.line("every image belongs to a lock file")
     prune = "builder prune" if "podman" not in engine else "image prune"
-    screen.line(screen.paint(f"downloads and stages of builds are the engine's cache: `{engine} {prune}`", "dim"))
+    screen.line(
+        screen.paint(
+            f"the engine's cache still contains downloads and build stages; `{engine} {prune}` clears it", "dim"
+        )
+    )

@@ -1,1 +1,1 @@
-"""From matrix.yaml to cells, and from cells to locks. Runs outside the cells and is never imported in one."""
+"""Cells of matrix.yaml and their lock files. Runs outside the cells and is never imported in one."""

@@ -1,4 +1,4 @@
-"""Whether a matrix makes sense: rules that remove something but not everything, no dead value, no forbidden cell."""
+"""Consistency checks of a matrix: each rule removes some but not all cells, each value is in a cell, and no named cell is forbidden."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .space import Space
 
 
 def check(matrix: Matrix, mistakes: Mistakes, *, whole: bool) -> None:
-    """Note everything that makes no sense. Not ``whole``: axes or rules have mistakes, so what they allow is unknown."""
+    """Add every inconsistency to the mistakes. If axes or rules have mistakes, ``whole`` is false and their combinations are not checked."""
     space = matrix.space
     before = len(mistakes.found)
     for rule in matrix.rules:
@@ -24,7 +24,7 @@ def check(matrix: Matrix, mistakes: Mistakes, *, whole: bool) -> None:
 
 def _check_whole(matrix: Matrix, space: Space, mistakes: Mistakes) -> None:
     if not space.count():
-        mistakes.add(matrix.rules[0].line, "the rules together leave no cell")
+        mistakes.add(matrix.rules[0].line, "the rules together remove every cell")
         return
     for axis in matrix.axes:
         _check_values(matrix, axis, mistakes)
@@ -36,8 +36,8 @@ def _check_rule(rule: Rule, space: Space, mistakes: Mistakes) -> None:
     for clause in rule.clauses:
         empty = [axis for axis, values in clause.items() if not values]
         if empty:
-            told = " and ".join(empty)
-            mistakes.add(rule.line, f"rule {rule.name} removes nothing: every value of {told} is as it requires")
+            names = " and ".join(empty)
+            mistakes.add(rule.line, f"rule {rule.name} removes nothing: every value of {names} meets it")
     if rule.clauses and not Space(space.axes, rule.clauses).count():
         mistakes.add(rule.line, f"rule {rule.name} removes every cell")
 
@@ -46,31 +46,31 @@ def _check_values(matrix: Matrix, axis: Axis, mistakes: Mistakes) -> None:
     space = matrix.space
     for value in axis.values:
         if space.complete({axis.name: value.version}) is None:
-            told = blame(matrix, {axis.name: value.version})
-            mistakes.add(value.line, f"{axis.name} {value.version} is in no cell that the rules allow: {told}")
+            reason = blame(matrix, {axis.name: value.version})
+            mistakes.add(value.line, f"{axis.name} {value.version} is in no cell that the rules allow: {reason}")
 
 
 def blame(matrix: Matrix, choice: dict[str, str]) -> str:
-    """Which rules keep a choice from being in any cell: each alone, else together."""
+    """Return which rules exclude a choice from all cells: each rule that does so alone, or else all rules together."""
     needed = [
         rule.name
         for rule in matrix.rules
         if replace(matrix, rules=tuple(r for r in matrix.rules if r is not rule)).space.complete(choice) is not None
     ]
     if needed:
-        return f"without rule {' or without rule '.join(needed)} it would be"
-    return f"rules {', '.join(rule.name for rule in matrix.rules)} remove it together"
+        return f"without rule {' or without rule '.join(needed)} it would be in one"
+    return f"rules {', '.join(rule.name for rule in matrix.rules)} exclude it together"
 
 
 def _check_lines(matrix: Matrix, axis: Axis, mistakes: Mistakes) -> None:
-    """That an axis has a requirement for every CUDA line that its values can meet."""
+    """Check that an axis has requirements for every CUDA major version that its values can be combined with."""
     for version in matrix.axis(LINE_AXIS).versions:
         for value in axis.versions:
             if axis.requirements(value, version.split(".")[0]) is None and matrix.space.complete(
                 {LINE_AXIS: version, axis.name: value}
             ):
-                told = f"{axis.name} {value} can meet CUDA {version}, for which axis {axis.name} has no requires"
-                mistakes.add(axis.line, f"{told}; add it, or a rule that keeps them apart")
+                problem = f"{axis.name} {value} can be combined with CUDA {version}, for which axis {axis.name} has no requires"
+                mistakes.add(axis.line, f"{problem}; add it, or a rule that forbids the combination")
 
 
 def _check_cells(matrix: Matrix, mistakes: Mistakes) -> None:
@@ -87,4 +87,4 @@ def _check_excuses(matrix: Matrix, mistakes: Mistakes) -> None:
         )  # fmt: skip
         for excuse in tier.excuses:
             if not any(any_fits([excuse.values], choice) for choice in demanded):
-                mistakes.add(excuse.line, f"without of tier {tier.name} excuses nothing that the tier has to cover")
+                mistakes.add(excuse.line, f"without of tier {tier.name} excludes nothing that the tier must cover")

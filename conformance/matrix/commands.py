@@ -1,4 +1,4 @@
-"""``matrix`` and ``lock``: what the command line does with matrix.yaml and locks/."""
+"""Commands ``matrix`` and ``lock``, which read matrix.yaml and write locks/."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOCKS = "locks"
 
 @dataclass(frozen=True)
 class Plan:
-    """matrix.yaml, its tiers up to the one asked for, and how each cell stands with its lock."""
+    """Content of matrix.yaml, its tiers up to the requested one, and the state of each cell's lock file."""
 
     matrix: Matrix
     shown: tuple[Selection, ...]
@@ -34,18 +34,18 @@ class Plan:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Every cell of the tiers shown, once."""
+        """Every cell of the selected tiers, once."""
         return tuple(dict.fromkeys(cell for selection in self.shown for cell in selection.cells))
 
 
 def plan(path: Path, tier: str | None = None, names: Sequence[str] = ()) -> Plan:
-    """Read the matrix and look at the locks beside it.
+    """Read the matrix and the lock files beside it.
 
-    ``tier`` is the last one wanted, else the whole file. With ``names`` of cells, or aliases, the tiers end with the first that has the last of
-    these cells.
+    ``tier`` is the last tier to read; ``None`` reads the whole file. With ``names`` of cells or aliases, only the tiers that contain
+    these cells are read.
 
     Raises:
-        UserError: there is no such tier, or the file has mistakes.
+        UserError: the tier does not exist, or the file has mistakes.
     """
     matrix = read(path)
     folder = path.parent / LOCKS
@@ -61,7 +61,7 @@ def plan(path: Path, tier: str | None = None, names: Sequence[str] = ()) -> Plan
 
 
 def _until(tiers: Iterable[Selection], names: Iterable[str]) -> tuple[Selection, ...]:
-    """The tiers as far as they are needed to know all of these names."""
+    """Return the tiers up to the first one with which all names are known."""
     taken, left = [], set(names)
     for selection in tiers:
         taken.append(selection)
@@ -90,24 +90,24 @@ def show_matrix(path: Path, tier: str | None, form: str) -> Exit:
 
 
 def check_locks(path: Path) -> Exit:
-    """That every cell has a lock that answers what matrix.yaml asks, and no lock is left over. Asks nobody."""
+    """Check that every cell has a lock file that fits matrix.yaml, and that no lock file is unused. Contacts no package index."""
     found = plan(path)
     wrong = [
         f"{standing.cell.name}: {standing.state.value}, {standing.why}"
         for standing in found.standings.values()
         if standing.state in (State.STALE, State.MISSING)
     ]
-    wrong += [f"{orphan.name}: no cell has it" for orphan in locks.orphans(found.folder, found.cells)]
+    wrong += [f"{orphan.name}: no cell uses it" for orphan in locks.orphans(found.folder, found.cells)]
     if wrong:
-        told = "\n  ".join(wrong)
-        raise UserError(f"the locks do not fit {path}; `nox -s lock` mends them:\n  {told}")
-    print(f"{many(len(found.cells), 'cell')}: {display.counted(found.standings.values())}; the locks fit {path}")
+        listed = "\n  ".join(wrong)
+        raise UserError(f"the lock files do not fit {path}; `nox -s lock` updates them:\n  {listed}")
+    print(f"{many(len(found.cells), 'cell')}: {display.counted(found.standings.values())}; the lock files fit {path}")
     return Exit.OK
 
 
 @dataclass(frozen=True)
 class Order:
-    """What ``lock`` is asked to do."""
+    """Options of ``lock``."""
 
     upgrade: bool = False
     as_of: date | None = None
@@ -115,7 +115,7 @@ class Order:
 
 
 def lock(path: Path, order: Order) -> Exit:
-    """Make the locks that are missing or stale, or all of them anew; remove those that no cell has."""
+    """Create the lock files that are missing or stale, or all of them. Remove those that no cell uses."""
     found = plan(path)
     as_of = order.as_of or (None if order.upgrade else locks.newest_date(found.folder)) or today()
     _check_date(found.matrix, as_of)
@@ -132,7 +132,7 @@ def lock(path: Path, order: Order) -> Exit:
             print(f"  ∅ unresolvable: {made.sentence}", flush=True)
     for orphan in locks.orphans(found.folder, found.cells):
         orphan.unlink()
-        print(f"removed {orphan.name}: no cell has it")
+        print(f"removed {orphan.name}: no cell uses it")
     return _finish(path, as_of)
 
 
@@ -148,20 +148,20 @@ def _finish(path: Path, as_of: date) -> Exit:
 
 
 def today() -> date:
-    """The day in UTC; what is uploaded on it is not seen yet, so that a date means the same for ever."""
+    """Return the day in UTC. Uploads of this day are ignored, so that the same date always gives the same lock files."""
     return datetime.now(timezone.utc).date()
 
 
 def _check_date(matrix: Matrix, as_of: date) -> None:
-    """A date before a release, or in the future, would give locks that are not what they seem."""
+    """Raise UserError for a date before a listed release or in the future, because its lock files would miss packages."""
     if as_of > today():
-        raise UserError(f"--as-of: {as_of} is still to come; give a day up to {today()}")
+        raise UserError(f"--as-of: {as_of} is in the future; give a day up to {today()}")
     for axis in matrix.axes:
         for value in axis.values:
             if axis.requires and value.released and value.released >= as_of:
                 raise UserError(
-                    f"{axis.name} {value.version} was released {value.released}, and the locks are as of {as_of}; "
-                    "move them on with `nox -s lock -- --upgrade`"
+                    f"{axis.name} {value.version} was released on {value.released}, but the lock files are as of {as_of}; "
+                    "update them with `nox -s lock -- --upgrade`"
                 )
 
 
@@ -170,7 +170,7 @@ def _tell(command: str) -> None:
 
 
 def _show_commands(resolver: locks.Resolver, found: Plan, todo: Sequence[Cell], as_of: date) -> None:
-    """For each cell the two commands: the cell, then the cell with the suite held to what came out."""
+    """Print the two commands of each cell: one for the cell, and one for the cell with the suite and the versions of the first."""
     for cell in todo:
         asked = locks.wanted(found.matrix, cell, as_of)
         for requirements, constraints in (

@@ -1,4 +1,4 @@
-"""The language of rules: ``none``, ``any``, a version range such as ``>=2.11,<3``, or a list of these of which one fits."""
+"""Conditions in rules: ``none``, ``any``, a version range such as ``>=2.11,<3``, or a list of alternatives."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ANY = "any"
 
 
 class NoCondition(ValueError):
-    """The text says nothing of this language."""
+    """The text is not a condition."""
 
 
 def matching(conditions: Iterable[str], versions: Iterable[str]) -> frozenset[str]:
-    """The values that one of the conditions fits. ``any`` is every version, ``none`` only itself.
+    """Return the values that meet one of the conditions. ``any`` matches every version, and ``none`` matches only itself.
 
     Raises:
-        NoCondition: a condition cannot be understood.
+        NoCondition: a condition is invalid.
     """
     wanted = tuple(conditions)
     return frozenset(version for version in versions if any(_fits(text, version) for text in wanted))
@@ -39,5 +39,5 @@ def _range(text: str) -> SpecifierSet:
     except InvalidSpecifier:
         found = SpecifierSet()
     if not len(found):
-        raise NoCondition(f"{text!r} is no condition; write none, any, or a version range such as '>=2.11'")
+        raise NoCondition(f"{text!r} is not a condition; write none, any, or a version range such as '>=2.11'")
     return found

@@ -1,4 +1,4 @@
-"""The plan for people, for programs, and for a workflow."""
+"""Output of ``matrix``: a table, JSON, or the matrix of a GitHub workflow."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from .selection import Selection
 from .space import Space
 
 MOST_JOBS = 256
-"""What one matrix of a GitHub workflow can hold."""
+"""Limit of jobs in one matrix of a GitHub workflow."""
 _STATES = {
     State.LOCKED: ("✓", "green"),
     State.UNRESOLVABLE: ("∅", "yellow"),
     State.STALE: ("~", "red"),
     State.MISSING: ("–", "red"),
 }
-LEGEND = "lock: ✓ locked   ∅ unresolvable   ~ stale   – missing   (`nox -s lock` makes them)"
+LEGEND = "lock: ✓ locked   ∅ unresolvable   ~ stale   – missing   (`nox -s lock` updates them)"
 
 
 def show(screen: Screen, matrix: Matrix, shown: Sequence[Selection], standings: Mapping[str, Standing]) -> None:
-    """A table of the cells of the last tier, then what each tier covers, then what stands in the way."""
+    """Print a table of the cells of the last tier, the coverage of each tier, and the unresolvable cells."""
     _cells(screen, matrix, shown, standings)
     screen.line()
     screen.line(screen.paint(LEGEND, "dim"))
-    screen.line(screen.paint("A cell's name is made of its values; `--names` prints the names.", "dim"))
+    screen.line(screen.paint("The name of a cell consists of its values; `--names` prints the names.", "dim"))
     screen.line()
     _tiers(screen, matrix, shown)
     _unresolvable(screen, standings.values())
 
 
 def _cells(screen: Screen, matrix: Matrix, shown: Sequence[Selection], standings: Mapping[str, Standing]) -> None:
-    """One row a cell."""
+    """Print one row for each cell."""
     first = first_tiers(shown)
     header = ["", "lock", *(axis.name for axis in matrix.axes), "from tier", "cell"]
     rows = [
@@ -59,7 +59,7 @@ def _value(cell: Cell, axis: str) -> str:
 
 
 def first_tiers(shown: Iterable[Selection]) -> dict[str, str]:
-    """The first tier that has a cell, by the cell's name."""
+    """Return the first tier that contains each cell, by the name of the cell."""
     found: dict[str, str] = {}
     for selection in shown:
         for cell in selection.cells:
@@ -85,7 +85,7 @@ def _covered(selection: Selection) -> str:
 
 
 def what_is_covered(tier: Tier) -> str:
-    """``pairs of all axes``, ``triples of cuda, torch, cupy``."""
+    """Return the unit of coverage of a tier, such as ``pairs`` or ``triples``."""
     assert tier.cover is not None
     strength = tier.cover.strength
     return {1: "values", 2: "pairs", 3: "triples"}.get(strength, f"combinations of {strength}")
@@ -102,15 +102,15 @@ def _unresolvable(screen: Screen, standings: Iterable[Standing]) -> None:
 
 
 def show_rules(screen: Screen, matrix: Matrix) -> None:
-    """Every rule with its reason, what it removes from all combinations, and what no other rule removes."""
+    """Print every rule with its reason, the number of combinations that it removes, and how many of them no other rule removes."""
     for rule in matrix.rules:
         removed, alone = removals(matrix, rule)
-        screen.line(f"{screen.paint(rule.name, 'bold')}  removes {removed:,}, {alone:,} of them alone")
+        screen.line(f"{screen.paint(rule.name, 'bold')}  removes {removed:,} combinations, {alone:,} of them alone")
         screen.wrapped(rule.reason, "  ")
 
 
 def removals(matrix: Matrix, rule: Rule) -> tuple[int, int]:
-    """How many combinations a rule removes, and how many of them no other rule does."""
+    """Return how many combinations a rule removes, and how many of them no other rule removes."""
     space = matrix.space
     others = tuple(clause for other in matrix.rules if other is not rule for clause in other.clauses)
     alone = Space(space.axes, others).count() - space.count()
@@ -118,7 +118,7 @@ def removals(matrix: Matrix, rule: Rule) -> tuple[int, int]:
 
 
 def as_json(matrix: Matrix, shown: Sequence[Selection], standings: Mapping[str, Standing]) -> dict[str, Any]:
-    """The plan for programs: the cells of the last tier, and what each tier covers."""
+    """Return the plan as JSON data: the cells of the last tier, and the coverage of each tier."""
     first, space = first_tiers(shown), matrix.space
     return {
         "product": space.product,
@@ -150,17 +150,17 @@ def _tier_as_json(selection: Selection) -> dict[str, Any]:
 
 
 def cell_as_json(cell: Cell) -> dict[str, Any]:
-    """Name, alias and values; what a cell does without is ``null``."""
+    """Return name, alias and values of a cell. An axis that the cell does not have is ``null``."""
     values = {axis: None if value == NONE else value for axis, value in cell.choice.items()}
     return {"name": cell.name, "alias": cell.alias or None, "values": values}
 
 
 def for_github(selection: Selection, standings: Mapping[str, Standing]) -> str:
-    """A line for ``$GITHUB_OUTPUT``: ``matrix={"include": […]}``, a job for each cell that can be resolved."""
+    """Return a line for ``$GITHUB_OUTPUT``: ``matrix={"include": […]}``, with a job for each resolvable cell."""
     cells = [cell for cell in selection.cells if standings[cell.name].state is not State.UNRESOLVABLE]
     if len(cells) > MOST_JOBS:
         raise UserError(
-            f"--github: tier {selection.tier.name} has {len(cells)} cells, and a workflow's matrix holds {MOST_JOBS}; "
+            f"--github: tier {selection.tier.name} has {len(cells)} cells, and the matrix of a workflow is limited to {MOST_JOBS}; "
             "choose a smaller tier"
         )
     jobs = [{"cell": cell.name, **{k: v for k, v in cell.choice.items() if v != NONE}} for cell in cells]
@@ -168,6 +168,6 @@ def for_github(selection: Selection, standings: Mapping[str, Standing]) -> str:
 
 
 def counted(standings: Iterable[Standing]) -> str:
-    """``40 locked, 1 unresolvable``."""
+    """Return the number of cells in each state, such as ``40 locked, 1 unresolvable``."""
     counts = Counter(standing.state for standing in standings)
     return ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])

@@ -1,7 +1,7 @@
-"""YAML as text, lists and mappings that know their lines. Nothing is guessed: 3.10 stays 3.10, and `no` stays no.
+"""YAML as texts, lists and mappings with line numbers. Values keep their text: 3.10 stays 3.10, and `no` stays no.
 
-What is no plain data is refused before it is expanded: aliases (with which a few lines become gigabytes), tags, keys given twice,
-documents that are too large or too deep.
+The loader rejects everything except plain data: aliases (with which a few lines can expand to gigabytes), tags, duplicate keys, and
+documents that are too large or too deeply nested.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NO_NUMBER = re.compile(r"\d{101}")
 
 @dataclass(frozen=True)
 class Text:
-    """A scalar, as it is written."""
+    """A scalar, with its unchanged text."""
 
     text: str
     line: int
@@ -51,7 +51,7 @@ class Table:
     line: int
 
     def get(self, key: str) -> Node | None:
-        """The value of a key."""
+        """Return the value of a key, or ``None``."""
         return next((node for name, node in self.entries if name.text == key), None)
 
 
@@ -61,27 +61,27 @@ _EMPTY = ("", "null", "~")
 
 
 def kind(node: Node) -> str:
-    """What a node is, in words."""
+    """Return the kind of a node for a message."""
     return "nothing" if is_empty(node) else _KINDS[type(node)]
 
 
 def is_empty(node: Node) -> bool:
-    """Whether nothing was written, as in ``key:``."""
+    """Return whether a node is empty, as in ``key:``."""
     return isinstance(node, Text) and node.text in _EMPTY
 
 
 class _Loader(yaml.BaseLoader):
-    """Composes without aliases, tags and endless depth."""
+    """A loader that rejects aliases, tags and deep nesting."""
 
     level = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse what is no plain data; the error carries its place."""
+        """Raise ComposerError, with the place, for anything but plain data."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            raise ComposerError(None, None, "anchors and aliases are not taken; write the value out", event.start_mark)
+            raise ComposerError(None, None, "anchors and aliases are not supported; repeat the value", event.start_mark)
         if getattr(event, "tag", None):
-            raise ComposerError(None, None, "tags are not taken; all values are plain text", event.start_mark)
+            raise ComposerError(None, None, "tags are not supported; all values are plain text", event.start_mark)
         self.level += 1
         if self.level > MOST_LEVELS:
             raise ComposerError(None, None, f"more than {MOST_LEVELS} levels deep", event.start_mark)
@@ -94,9 +94,9 @@ MATRIX_KEYS = "the keys axes, rules, cells, tiers and suite"
 
 
 def load(path: Path, mistakes: Mistakes, *, keys: str = MATRIX_KEYS, option: str = "--matrix") -> Table:
-    """The top mapping of a file, with these keys; another file is given by that option.
+    """Return the mapping at the top of a file. ``keys`` and ``option`` are for messages: the expected keys, and the option that names the file.
 
-    A file that cannot be read as YAML at all is a ``UserError`` by itself.
+    Raises UserError if the file is not valid YAML.
     """
     try:
         node = yaml.compose(_text(path, option), Loader=_Loader)
@@ -104,9 +104,9 @@ def load(path: Path, mistakes: Mistakes, *, keys: str = MATRIX_KEYS, option: str
         mark = error.problem_mark or error.context_mark
         raise UserError(f"{path}:{mark.line + 1 if mark else 1}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(node, yaml.MappingNode):
-        raise UserError(f"{path}:1: a mapping is wanted at the top, with {keys}")
+        raise UserError(f"{path}:1: the file must be a mapping with {keys}")
     top = _converted(node, mistakes)
     assert isinstance(top, Table)
     return top
@@ -117,7 +117,7 @@ def _text(path: Path, option: str) -> str:
         return files.text(path, MOST_BYTES)
     except files.Unreadable as error:
         if error.line:
-            raise UserError(f"{path}:{error.line}: no UTF-8; save the file as UTF-8") from error
+            raise UserError(f"{path}:{error.line}: not valid UTF-8; save the file as UTF-8") from error
         raise UserError(f"{error}; name another file with {option}") from error
 
 
@@ -125,7 +125,7 @@ def _converted(node: yaml.Node, mistakes: Mistakes) -> Node:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
         if _NO_NUMBER.search(str(node.value)):
-            mistakes.add(line, "a number has more than 100 digits, which no version and no date has")
+            mistakes.add(line, "a number has more than 100 digits, so it is neither a version nor a date")
             return Text("", line)
         return Text(str(node.value), line)
     if isinstance(node, yaml.SequenceNode):
@@ -138,7 +138,7 @@ def _entries(node: yaml.Node, mistakes: Mistakes) -> list[tuple[Text, Node]]:
     for key_node, value_node in node.value:
         key = _converted(key_node, mistakes)
         if not isinstance(key, Text):
-            mistakes.add(key.line, f"a key is text, not {kind(key)}")
+            mistakes.add(key.line, f"a key must be text, not {kind(key)}")
         elif key.text in entries:
             mistakes.add(key.line, f"{key.text} is given twice, first in line {entries[key.text][0].line}")
         else:
@@ -148,14 +148,14 @@ def _entries(node: yaml.Node, mistakes: Mistakes) -> list[tuple[Text, Node]]:
 
 @dataclass(frozen=True)
 class Reader:
-    """Takes nodes for what they should be; what they are not becomes a mistake and an empty value."""
+    """Reader of nodes with an expected kind. Another kind adds a mistake and reads as an empty value."""
 
     mistakes: Mistakes
 
     def table(self, node: Node, what: str, keys: tuple[str, ...] = (), needed: tuple[str, ...] = ()) -> Table:
-        """A mapping, with these keys alone (any, where none are given)."""
+        """Return a mapping. Only ``keys`` are allowed in it, or any keys if none are given."""
         if not isinstance(node, Table):
-            self.mistakes.add(node.line, f"{what} is a mapping, not {kind(node)}")
+            self.mistakes.add(node.line, f"{what} must be a mapping, not {kind(node)}")
             return Table((), node.line)
         for key, _ in node.entries:
             if keys and key.text not in keys:
@@ -165,33 +165,33 @@ class Reader:
         return node
 
     def text(self, node: Node | None, what: str) -> str:
-        """A scalar that is not empty; nothing where there is no node."""
+        """Return the text of a scalar, which must not be empty; an empty text if there is no node."""
         if node is None:
             return ""
         if isinstance(node, Text) and not is_empty(node):
             return node.text
-        self.mistakes.add(node.line, f"{what} is text, not {kind(node)}")
+        self.mistakes.add(node.line, f"{what} must be text, not {kind(node)}")
         return ""
 
     def items(self, node: Node | None, what: str) -> tuple[Node, ...]:
-        """A list; nothing where there is no node."""
+        """Return the items of a list; none if there is no node."""
         if node is None:
             return ()
         if isinstance(node, Items):
             return node.items
-        self.mistakes.add(node.line, f"{what} is a list, not {kind(node)}")
+        self.mistakes.add(node.line, f"{what} must be a list, not {kind(node)}")
         return ()
 
     def texts(self, node: Node | None, what: str) -> tuple[Text, ...]:
-        """A list of texts, or one alone."""
+        """Return the texts of a list, or a single text."""
         nodes = (node,) if isinstance(node, Text) else self.items(node, what)
         return tuple(Text(self.text(item, f"an item of {what}"), item.line) for item in nodes)
 
     def day(self, node: Node | None, what: str) -> date | None:
-        """A date, as 2026-11-20."""
+        """Return a date, written as 2026-11-20; ``None`` if there is no node or no date."""
         text = self.text(node, what)
         try:
             return date.fromisoformat(text) if text else None
         except ValueError:
-            self.mistakes.add(node.line if node else 1, f"{what} is a date such as 2026-11-20, not {text!r}")
+            self.mistakes.add(node.line if node else 1, f"{what} must be a date such as 2026-11-20, not {text!r}")
             return None

@@ -1,10 +1,10 @@
-"""The lock of a cell as a text file: what was asked for, when, and every package with its hashes. No addresses.
+"""Lock files of cells: the requirements, the date, and every package with its hashes, but without URLs.
 
-``locks/<cell>.txt`` is a requirements file for ``--require-hashes``. Where no solution exists there is ``locks/<cell>.unresolvable``
-instead, with the same head and the resolver's sentence.
+``locks/<cell>.txt`` is a requirements file for ``--require-hashes``. If no solution exists, the file is ``locks/<cell>.unresolvable``
+instead, with the same head and the resolver's explanation.
 
-What stands below the head is read in one way, whoever reads it: exact versions with SHA-256 digests, each package once. Anything else could
-install something else tomorrow.
+The only reader below accepts exact versions with SHA-256 digests, and each package once. Any other line could install another version
+later.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from conformance.exits import UserError
 LOCKED = ".txt"
 UNRESOLVABLE = ".unresolvable"
 SUITE_SECTION = "# the suite's own"
-NEXT = "make it again with `nox -s lock`"
+NEXT = "create it again with `nox -s lock`"
 _HASH = "--hash="
 _DIGEST = f"{_HASH}sha256:"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a lock answers. Two locks with equal heads answer the same question."""
+    """Input of a lock file. Two lock files with equal heads have the same input."""
 
     cell: str
     requires: tuple[str, ...]
@@ -40,7 +40,7 @@ class Wanted:
 
     @property
     def head(self) -> str:
-        """The first lines of the file."""
+        """First lines of the lock file."""
         return "".join(
             [
                 f"# cell: {self.cell}\n",
@@ -53,7 +53,7 @@ class Wanted:
 
 @dataclass(frozen=True, order=True)
 class Pin:
-    """One package: its version and the digests of its files."""
+    """A package with its version and the digests of its files."""
 
     name: str
     version: str
@@ -65,7 +65,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Locked:
-    """A solution: the packages under test with what they need, and what the suite adds to them."""
+    """A solution: the packages under test with their dependencies, and the packages that the suite adds."""
 
     wanted: Wanted
     pins: tuple[Pin, ...]
@@ -75,14 +75,14 @@ class Locked:
 
     @property
     def text(self) -> str:
-        """The file."""
+        """Content of the lock file."""
         under_test, added = ("".join(f"{pin}\n" for pin in pins) for pins in (self.pins, self.suite))
         return f"{self.wanted.head}\n{under_test}\n{SUITE_SECTION}\n{added}"
 
 
 @dataclass(frozen=True)
 class Unresolvable:
-    """There is no solution, and why."""
+    """The result that no solution exists, with the reason."""
 
     wanted: Wanted
     sentence: str
@@ -91,7 +91,7 @@ class Unresolvable:
 
     @property
     def text(self) -> str:
-        """The file."""
+        """Content of the file."""
         return f"{self.wanted.head}\n{self.sentence}\n"
 
 
@@ -99,7 +99,7 @@ Lock = Locked | Unresolvable
 
 
 class NoLock(ValueError):
-    """A file that is no lock as this program writes them."""
+    """A file that is not a lock file in the format of this program."""
 
 
 def parse(path: Path) -> Lock:
@@ -116,7 +116,7 @@ def parse(path: Path) -> Lock:
         return Unresolvable(wanted, body.strip())
     under_test, mark, added = body.partition(f"{SUITE_SECTION}\n")
     if not mark:
-        raise NoLock(f"no line {SUITE_SECTION!r}")
+        raise NoLock(f"the line {SUITE_SECTION!r} is missing")
     return Locked(wanted, pins(under_test), pins(added))
 
 
@@ -125,41 +125,42 @@ def _wanted(head: str) -> Wanted:
     for line in head.splitlines():
         key, colon, value = line.removeprefix("# ").partition(": ")
         if not colon or key not in lines:
-            raise NoLock(f"no line of a lock's head: {line!r}")
+            raise NoLock(f"not a line of the head of a lock file: {line!r}")
         lines[key].append(value)
     if not len(lines["cell"]) == len(lines["as of"]) == 1:
-        raise NoLock("the head names no cell, or no date")
+        raise NoLock("the head must name one cell and one date")
     try:
         day = date.fromisoformat(lines["as of"][0])
     except ValueError as error:
-        raise NoLock(f"no date: {lines['as of'][0]!r}") from error
+        raise NoLock(f"not a date: {lines['as of'][0]!r}") from error
     return Wanted(lines["cell"][0], tuple(lines["requires"]), tuple(lines["suite"]), day)
 
 
 def read(path: Path) -> tuple[Pin, ...]:
-    """The packages of a requirements file, with or without a lock's head, by name and with sorted digests: what the same lock may be
-    written like does not make it another.
+    """Return the packages of a requirements file, with or without the head of a lock file.
+
+    Packages and digests are sorted, so that the order in the file does not matter.
 
     Raises:
-        UserError: with every line that pins nothing, or where there is no package, or no file.
+        UserError: the file is missing, has no package, or has a line that does not pin a package.
     """
     try:
         text = files.text(path)
     except files.Unreadable as error:
-        raise UserError(f"the lock cannot be read: {error}; {NEXT}") from error
+        raise UserError(f"the lock file cannot be read: {error}; {NEXT}") from error
     found, mistakes = parsed(text)
     if not found and not mistakes:
-        raise UserError(f"{path}: the lock holds no requirement; {NEXT}")
+        raise UserError(f"{path}: the lock file contains no requirement; {NEXT}")
     if mistakes:
         raise UserError("\n".join(f"{path}:{line}: {what}; {NEXT}" for line, what in mistakes))
     return tuple(sorted(replace(pin, hashes=tuple(sorted(pin.hashes))) for pin in found))
 
 
 def pins(text: str) -> tuple[Pin, ...]:
-    """The packages of a requirements file, in its order.
+    """Return the packages of a requirements file, in its order.
 
     Raises:
-        NoLock: a line pins nothing, or a package is there twice.
+        NoLock: a line does not pin a package, or a package is given twice.
     """
     found, mistakes = parsed(text)
     if mistakes:
@@ -168,7 +169,7 @@ def pins(text: str) -> tuple[Pin, ...]:
 
 
 def parsed(text: str) -> tuple[tuple[Pin, ...], list[tuple[int, str]]]:
-    """The packages in the order of the text, and what is wrong, by the number of the line."""
+    """Return the packages in the order of the text, and the mistakes with their line numbers."""
     found: dict[str, Pin] = {}
     mistakes: list[tuple[int, str]] = []
     for number, line in _joined(text):
@@ -178,13 +179,13 @@ def parsed(text: str) -> tuple[tuple[Pin, ...], list[tuple[int, str]]]:
             mistakes.append((number, str(error)))
             continue
         if pin.name in found:
-            mistakes.append((number, f"{pin.name} is there twice"))
+            mistakes.append((number, f"{pin.name} is given twice"))
         found[pin.name] = pin
     return tuple(found.values()), mistakes
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Whole requirements, each with the number of its first line."""
+    """Yield complete requirements, each with the number of its first line."""
     start, parts = 0, list[str]()
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
@@ -206,12 +207,12 @@ def _pin(line: str) -> Pin:
     try:
         wanted = Requirement(text)
     except InvalidRequirement as error:
-        raise NoLock(f"{text!r} is no requirement") from error
+        raise NoLock(f"{text!r} is not a requirement") from error
     specifiers = list(wanted.specifier)
     if len(specifiers) != 1 or specifiers[0].operator != "==" or specifiers[0].version.endswith("*"):
         raise NoLock(f"{text!r} is not one exact version (NAME==VERSION)")
     if wanted.extras or wanted.marker:
-        raise NoLock(f"{text!r} has an extra or a marker; a lock says what is installed, without conditions")
+        raise NoLock(f"{text!r} has an extra or a marker; a lock file contains no conditions")
     if not hashes:
         raise NoLock(f"{text!r} has no hash")
     if not all(word.startswith(_DIGEST) for word in hashes):
@@ -222,12 +223,12 @@ def _pin(line: str) -> Pin:
 
 
 def versions(found: Iterable[Pin]) -> dict[str, str]:
-    """Version by package."""
+    """Return the versions by package name."""
     return {pin.name: pin.version for pin in found}
 
 
 def unmet(requires: Iterable[str], found: Mapping[str, str]) -> list[str]:
-    """Requirements that these versions do not meet."""
+    """Return the requirements that these versions do not meet."""
     return [text for text in requires if not _met(Requirement(text), found)]
 
 
@@ -241,12 +242,12 @@ _LINE_IN_VERSION = ("cuda-toolkit", "cuda-bindings", "cuda-python", "nvidia-cuda
 
 
 def without_line(name: str) -> str:
-    """A package's name without the CUDA line that some carry: ``cvcuda`` of ``cvcuda-cu13``."""
+    """Return a package name without its CUDA suffix: ``cvcuda`` for ``cvcuda-cu13``."""
     return _LINE_IN_NAME.sub("", name)
 
 
 def strangers(major: str, found: Iterable[Pin]) -> list[str]:
-    """Packages of another CUDA line; a resolver does not see that they cannot live together."""
+    """Return the packages for another major version of CUDA. A resolver does not know that such packages conflict."""
     return [f"{pin.name}=={pin.version}" for pin in found if _line(pin) not in ("", major)]
 
 

@@ -1,4 +1,4 @@
-"""One lock a cell: which are missing or stale, and how they are made."""
+"""Lock files of cells: find the missing and stale ones, and create them with uv."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUFFIXES = (LOCKED, UNRESOLVABLE)
 
 
 class State(Enum):
-    """How a cell stands with its lock; the value is how a table says it."""
+    """State of a cell's lock file. The value is the word in tables."""
 
     LOCKED = "locked"
     UNRESOLVABLE = "unresolvable"
@@ -37,7 +37,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Standing:
-    """The state of one cell, and why it is not locked."""
+    """State of one cell's lock file, and the reason if it is not locked."""
 
     cell: Cell
     state: State
@@ -45,17 +45,17 @@ class Standing:
 
 
 def wanted(matrix: Matrix, cell: Cell, as_of: date) -> Wanted:
-    """What the lock of a cell has to answer."""
+    """Return the input that the lock file of a cell must have."""
     return Wanted(cell.name, matrix.requirements(cell), matrix.suite, as_of)
 
 
 def newest_date(folder: Path) -> date | None:
-    """The date of the locks that are there; ``None`` where there are none."""
+    """Return the newest date of the existing lock files; ``None`` if there are none."""
     return max((lock.wanted.as_of for lock in map(_readable, files(folder)) if lock), default=None)
 
 
 def files(folder: Path) -> list[Path]:
-    """Every lock in a folder."""
+    """Return the paths of all lock files in a folder."""
     return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
 
 
@@ -67,18 +67,18 @@ def _readable(path: Path) -> Lock | None:
 
 
 def orphans(folder: Path, cells: Iterable[Cell]) -> list[Path]:
-    """Locks that no cell has any more."""
+    """Return the lock files that no cell uses."""
     names = {cell.name for cell in cells}
     return [path for path in files(folder) if path.name.removesuffix(path.suffix) not in names]
 
 
 def standing(matrix: Matrix, cell: Cell, folder: Path, as_of: date | None) -> Standing:
-    """Whether the lock of a cell is there and answers what matrix.yaml asks now."""
+    """Return whether the lock file of a cell exists and fits the current matrix.yaml."""
     found = [path for suffix in SUFFIXES if is_there(path := folder / f"{cell.name}{suffix}")]
     if not found or as_of is None:
-        return Standing(cell, State.MISSING, "it has no lock")
+        return Standing(cell, State.MISSING, "it has no lock file")
     if len(found) > 1:
-        return Standing(cell, State.STALE, "it has a lock and is unresolvable too")
+        return Standing(cell, State.STALE, "it has both a lock file and an .unresolvable file")
     try:
         lock = parse(found[0])
     except NoLock as error:
@@ -94,17 +94,17 @@ def standing(matrix: Matrix, cell: Cell, folder: Path, as_of: date | None) -> St
 
 
 def _differs(lock: Lock, now: Wanted, cell: Cell) -> str:
-    """Why a lock does not answer what is asked now."""
+    """Return why a lock file does not fit the current input, or an empty text."""
     if lock.wanted.as_of != now.as_of:
-        return f"it is as of {lock.wanted.as_of}, others as of {now.as_of}"
+        return f"it is as of {lock.wanted.as_of}, but others are as of {now.as_of}"
     if lock.wanted != now:
         before, after = {*lock.wanted.requires, *lock.wanted.suite}, {*now.requires, *now.suite}
-        return f"it answers {', '.join(sorted(before - after)) or 'less'}, not {', '.join(sorted(after - before))}"
+        return f"it is for {', '.join(sorted(before - after)) or 'fewer requirements'}, not for {', '.join(sorted(after - before))}"
     return _broken(lock, cell) if isinstance(lock, Locked) else ""
 
 
 def _broken(lock: Locked, cell: Cell) -> str:
-    """What a hand may have changed in a lock."""
+    """Return what a manual edit has broken in a lock file, or an empty text."""
     missing = unmet_requirements(lock.wanted.requires, versions_of(lock.pins))
     missing += unmet_requirements(lock.wanted.suite, versions_of((*lock.pins, *lock.suite)))
     if missing:
@@ -114,28 +114,30 @@ def _broken(lock: Locked, cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Resolver:
-    """uv, with what is the same for every cell."""
+    """uv, with the options that are the same for every cell."""
 
     binary: str
     source_only: tuple[str, ...]
     tell: Callable[[str], None]
-    """Takes every command before it runs."""
+    """Receives every command before it runs."""
 
     def lock(self, asked: Wanted, cell: Cell) -> Lock:
-        """Resolve the cell, then the cell with the suite, which may move nothing.
+        """Resolve the cell, then the cell with the suite, which must not change any version.
 
         Raises:
-            UserError: uv could not find out.
+            UserError: uv failed for another reason than a conflict.
         """
         answer = self._resolve(asked.requires, cell, asked.as_of)
         if isinstance(answer, str):
             return Unresolvable(asked, answer)
         others = strangers(cell.major, answer)
         if others:
-            return Unresolvable(asked, f"It would have packages of another CUDA line: {', '.join(others)}")
+            return Unresolvable(
+                asked, f"It would contain packages for another major version of CUDA: {', '.join(others)}"
+            )
         with_suite = self._with_suite(asked, cell, answer)
         if isinstance(with_suite, str):
-            return Unresolvable(asked, f"The suite cannot join it without moving a version: {with_suite}")
+            return Unresolvable(asked, f"The suite cannot be added without changing a version: {with_suite}")
         return Locked(asked, answer, added(answer, with_suite))
 
     def _with_suite(self, asked: Wanted, cell: Cell, under_test: Sequence[Pin]) -> tuple[Pin, ...] | str:
@@ -147,7 +149,7 @@ class Resolver:
     def _resolve(
         self, requirements: Sequence[str], cell: Cell, as_of: date, constraints: Path | None = None
     ) -> tuple[Pin, ...] | str:
-        """The packages, or why there is no solution."""
+        """Return the packages, or the reason why there is no solution."""
         command = uv.compile_command(self.binary, cell[PYTHON_AXIS], as_of, self.source_only, constraints)
         self.tell(uv.shown(command, requirements))
         done = subprocess.run(
@@ -159,21 +161,21 @@ class Resolver:
 
 
 def added(under_test: Sequence[Pin], together: Sequence[Pin]) -> tuple[Pin, ...]:
-    """What the suite adds to a cell.
+    """Return the packages that the suite adds to a cell.
 
     Raises:
-        AssertionError: it moved what is under test; the constraints do not allow that.
+        AssertionError: the suite changed a version under test, although the constraints forbid it.
     """
     names = versions_of(under_test)
     kept = tuple(pin for pin in together if pin.name in names)
     if kept != tuple(under_test):
         moved = sorted({pin.name for pin in {*kept} ^ {*under_test}})
-        raise AssertionError(f"the suite moves {', '.join(moved)}")
+        raise AssertionError(f"the suite changes the version of {', '.join(moved)}")
     return tuple(pin for pin in together if pin.name not in names)
 
 
 def find_uv() -> str:
-    """The uv that was installed with the runner, else the one on the path."""
+    """Return the uv that was installed with the runner, or else the one in ``PATH``."""
     try:
         from uv import find_uv_bin
 
@@ -182,13 +184,13 @@ def find_uv() -> str:
         found = shutil.which("uv")
     if found is None:
         raise UserError(
-            f"there is no uv here, which makes the locks; install it with `{sys.executable} -m pip install uv`"
+            f"uv, which creates lock files, is not installed; install it with `{sys.executable} -m pip install uv`"
         )
     return found
 
 
 def write(lock: Lock, folder: Path) -> Path:
-    """Put a lock into its file; the other kind of file, if there is one, goes."""
+    """Write a lock file, and remove the other kind of file of this cell."""
     make_folder(folder)
     for suffix in SUFFIXES:
         if suffix != lock.suffix:

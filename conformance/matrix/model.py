@@ -1,4 +1,4 @@
-"""The matrix as data: axes with their values, rules, cells and tiers. Made by ``reading``, changed by nobody."""
+"""Data of a matrix: axes with values, rules, cells and tiers. ``reading`` creates it, and it never changes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from datetime import date
 from .space import Choice, Clause, Space
 
 NONE = "none"
-"""The value of an axis that a cell does without."""
+"""Value of an axis that a cell does not have."""
 LINE_AXIS = "cuda"
-"""The axis whose major version is the CUDA line of a cell."""
+"""Axis whose major version is the CUDA version of a cell."""
 PYTHON_AXIS = "python"
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of an axis: a version, or ``none``. ``line`` is where it stands in the file."""
+    """A value of an axis: a version, or ``none``. ``line`` is its line in the file."""
 
     version: str
     line: int
@@ -27,7 +27,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that differs from cell to cell. ``requires`` goes by CUDA major; the key ``""`` serves every line."""
+    """A component whose version differs between cells. ``requires`` is by major version of CUDA; the key ``""`` stands for every one."""
 
     name: str
     tag: str
@@ -36,17 +36,17 @@ class Axis:
     line: int
     requires: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: tuple[str, ...] = ()
-    """Packages of this axis that exist as source only."""
+    """Packages of this axis that are available only as source."""
     libraries: tuple[str, ...] = ()
-    """What a cell with a version of it holds, by the names that adapters have."""
+    """Libraries in a cell with this axis, by adapter name."""
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The values as text, in the order of preference."""
+        """Versions of the values, in the order of preference."""
         return tuple(value.version for value in self.values)
 
     def requirements(self, version: str, major: str) -> tuple[str, ...] | None:
-        """What a cell of this CUDA major asks the resolver for; ``None`` where the axis has nothing for that line."""
+        """Return the requirements for a major version of CUDA; ``None`` if the axis has none for it."""
         if version == NONE or not self.requires:
             return ()
         templates = self.requires.get("", self.requires.get(major))
@@ -55,7 +55,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Rule:
-    """What cannot or shall not be combined, and why. A cell is removed when it fits any of the clauses."""
+    """Combinations to exclude, and the reason. A rule removes each cell that fits any of its clauses."""
 
     name: str
     reason: str
@@ -65,12 +65,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of versions. Its name follows from its values and is its identifier everywhere."""
+    """A combination of versions. Its name is derived from its values and identifies it everywhere."""
 
     name: str
     choice: Choice = field(compare=False)
     alias: str = field(default="", compare=False)
-    """How matrix.yaml calls it, where it stands there by name."""
+    """Its name in matrix.yaml, if the file names it."""
     line: int = field(default=0, compare=False)
 
     def __getitem__(self, axis: str) -> str:
@@ -78,13 +78,13 @@ class Cell:
 
     @property
     def major(self) -> str:
-        """The CUDA line, as ``12`` or ``13``."""
+        """Major version of CUDA, ``12`` or ``13``."""
         return self.choice[LINE_AXIS].split(".")[0]
 
 
 @dataclass(frozen=True)
 class Demand:
-    """That every allowed combination of ``strength`` values of these axes is in some cell."""
+    """Demand that every allowed combination of ``strength`` values of these axes is in a cell."""
 
     strength: int
     over: tuple[str, ...]
@@ -92,7 +92,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Excuse:
-    """Combinations that a tier leaves out on purpose: those with values from all of these sets."""
+    """Combinations that a tier deliberately excludes: those with values from all of these sets."""
 
     values: Clause
     reason: str
@@ -101,7 +101,7 @@ class Excuse:
 
 @dataclass(frozen=True)
 class Tier:
-    """How much is run when: what another tier has, cells by name, and what has to be covered."""
+    """A set of cells: those of another tier, named cells, and cells that meet a coverage demand."""
 
     name: str
     what: str
@@ -115,52 +115,52 @@ class Tier:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The whole file."""
+    """Content of matrix.yaml."""
 
     axes: tuple[Axis, ...]
     rules: tuple[Rule, ...]
     cells: tuple[Cell, ...]
     tiers: tuple[Tier, ...]
     suite: tuple[str, ...]
-    """What the suite itself needs inside a cell."""
+    """Requirements of the suite itself in a cell."""
 
     @property
     def space(self) -> Space:
-        """What the rules allow."""
+        """Combinations that the rules allow."""
         clauses = tuple(clause for rule in self.rules for clause in rule.clauses)
         return Space({axis.name: axis.versions for axis in self.axes}, clauses)
 
     def axis(self, name: str) -> Axis:
-        """The axis of this name."""
+        """Return the axis with this name."""
         return next(axis for axis in self.axes if axis.name == name)
 
     def tier(self, name: str) -> Tier:
-        """The tier of this name."""
+        """Return the tier with this name."""
         return next(tier for tier in self.tiers if tier.name == name)
 
     def upto(self, name: str) -> tuple[Tier, ...]:
-        """A tier behind those that it extends."""
+        """Return a tier after the tiers that it extends."""
         tier = self.tier(name)
         return (*self.upto(tier.extends), tier) if tier.extends else (tier,)
 
     def cell(self, choice: Choice) -> Cell:
-        """The cell with these values, under the alias it may have in the file."""
+        """Return the cell with these values, and with its alias if the file has one."""
         name = cell_name(self.axes, choice)
         ordered = {axis.name: choice[axis.name] for axis in self.axes}
         return next((cell for cell in self.cells if cell.name == name), Cell(name, ordered))
 
     def requirements(self, cell: Cell) -> tuple[str, ...]:
-        """What the resolver is asked for, axis by axis."""
+        """Return the requirements of a cell, in the order of the axes."""
         return tuple(
             text for axis in self.axes for text in axis.requirements(cell[axis.name], cell.major) or ()
         )  # fmt: skip
 
     def versions(self, cell: Cell) -> dict[str, str]:
-        """The version of each axis, without those that the cell does without."""
+        """Return the version of each axis that the cell has."""
         return {axis.name: cell[axis.name] for axis in self.axes if cell[axis.name] != NONE}
 
     def libraries(self, cell: Cell) -> dict[str, str]:
-        """What the cell holds, by the names that adapters have, each with the axis that it is planned by."""
+        """Return the libraries in a cell: adapter name to axis."""
         held: dict[str, str] = {}
         for axis in (axis for axis in self.axes if cell[axis.name] != NONE):
             for library in axis.libraries:
@@ -169,10 +169,10 @@ class Matrix:
 
     @property
     def source_only(self) -> tuple[str, ...]:
-        """Packages without wheels."""
+        """Packages that are available only as source."""
         return tuple(package for axis in self.axes for package in axis.source)
 
 
 def cell_name(axes: Iterable[Axis], choice: Choice) -> str:
-    """``cu13.2-py3.12-numpy2.5-…``: file name, image tag and identifier; what is ``none`` is left out."""
+    """Return the name of a cell, such as ``cu13.2-py3.12-numpy2.5-…``. It is a file name, and values that are ``none`` are left out."""
     return "-".join(f"{axis.tag}{choice[axis.name]}" for axis in axes if choice[axis.name] != NONE)

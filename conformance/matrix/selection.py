@@ -1,4 +1,4 @@
-"""Which cells a tier has: a covering array by a library, and our own check that nothing allowed is left out."""
+"""Select the cells of a tier: a library computes a covering array, and a separate check counts the coverage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .space import Choice, Clause, Space, fits
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of what a tier demands its cells cover."""
+    """Coverage of a tier: demanded combinations that its cells contain."""
 
     covered: int
     excused: int
@@ -25,24 +25,24 @@ class Coverage:
 
     @property
     def missing(self) -> int:
-        """Allowed, not covered, and not excused. Not 0 is a mistake in this program."""
+        """Number of combinations that are allowed but neither covered nor excused. Any number but 0 is a bug in this program."""
         return self.allowed - self.covered - self.excused
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The cells of a tier, in order: those of the tier it extends, those named in the file, those chosen."""
+    """Cells of a tier, in order: those of the extended tier, those named in the file, and those selected for coverage."""
 
     tier: Tier
     cells: tuple[Cell, ...]
     coverage: Coverage | None
-    """Of what the tier itself demands."""
+    """Coverage of the tier's own demand."""
 
 
 def selections(matrix: Matrix, last: str | None = None) -> Iterator[Selection]:
-    """Each tier in the order of the file, or ``last`` and those that it extends. The same file always gives the same cells.
+    """Yield each tier in the order of the file, or only ``last`` and the tiers that it extends. The same file always gives the same cells.
 
-    A cover costs seconds, so a tier is made only when it is asked for.
+    A covering array takes seconds, so each tier is computed only when the caller needs it.
     """
     done: dict[str, Selection] = {}
     for tier in matrix.tiers if last is None else matrix.upto(last):
@@ -51,7 +51,7 @@ def selections(matrix: Matrix, last: str | None = None) -> Iterator[Selection]:
 
 
 def select(matrix: Matrix, name: str) -> Selection:
-    """The cells of one tier."""
+    """Return the cells of one tier."""
     return tuple(selections(matrix, name))[-1]
 
 
@@ -67,16 +67,16 @@ def _select(matrix: Matrix, tier: Tier, inherited: tuple[Cell, ...]) -> Selectio
 
 
 def named(all_tiers: Iterable[Selection], words: Iterable[str]) -> tuple[Cell, ...]:
-    """The cells that a user names, by name or by alias, in the user's order.
+    """Return the cells that a user names, by name or by alias, in the user's order.
 
     Raises:
-        UserError: there is no such cell.
+        UserError: a cell does not exist.
     """
     known = {word: cell for tier in all_tiers for cell in tier.cells for word in (cell.alias, cell.name) if word}
     wanted = tuple(words)
     for word in (word for word in wanted if word not in known):
         close = get_close_matches(word, known, 1)
-        hint = f"did you mean {close[0]}?" if close else "`matrix --names` prints those there are"
+        hint = f"did you mean {close[0]}?" if close else "`matrix --names` prints the names"
         raise UserError(f"there is no cell {word}; {hint}")
     return tuple(dict.fromkeys(known[word] for word in wanted))
 
@@ -84,7 +84,7 @@ def named(all_tiers: Iterable[Selection], words: Iterable[str]) -> tuple[Cell, .
 def cover(
     space: Space, demand: Demand, present: Sequence[Choice], excuses: Iterable[Excuse] = ()
 ) -> list[dict[str, str]]:
-    """Choices that, beside those present, cover what is demanded: the library's, then what it missed."""
+    """Return choices that cover the demand together with the present ones: those of the library, then any that it missed."""
     excused = [excuse.values for excuse in excuses]
     wanted = [c for c in space.allowed_combinations(demand.strength, demand.over) if not any_fits(excused, c)]
     sparing = Space(space.axes, (*space.clauses, *excused))
@@ -95,7 +95,7 @@ def cover(
 def _needed(
     space: Space, wanted: Iterable[Choice], present: Iterable[Choice], candidates: Iterable[dict[str, str]]
 ) -> list[dict[str, str]]:
-    """Candidates that cover something new, best first; then a choice of our own for whatever is left."""
+    """Return the candidates that cover something new, best first. For combinations that remain, return the first allowed choice."""
     left = [w for w in wanted if not any(contains(choice, w) for choice in present)]
     pool, chosen = list(candidates), []
     while left:
@@ -110,17 +110,17 @@ def _needed(
 
 
 def contains(choice: Choice, part: Choice) -> bool:
-    """Whether a choice has all values of another."""
+    """Return whether a choice has all values of another."""
     return all(choice[axis] == value for axis, value in part.items())
 
 
 def any_fits(clauses: Iterable[Clause], choice: Choice) -> bool:
-    """Whether one of the clauses fits a choice."""
+    """Return whether a choice fits one of the clauses."""
     return any(fits(clause, choice) for clause in clauses)
 
 
 def coverage(space: Space, demand: Demand, chosen: Sequence[Choice], excuses: Iterable[Excuse] = ()) -> Coverage:
-    """Our own count, which knows nothing of how the cells were chosen."""
+    """Count the coverage independently of how the cells were selected."""
     allowed = space.allowed_combinations(demand.strength, demand.over)
     covered = [c for c in allowed if any(contains(choice, c) for choice in chosen)]
     uncovered = [c for c in allowed if c not in covered]

@@ -1,4 +1,4 @@
-"""What can be combined: axes with values, and clauses that no combination may fit. Pure, and exact."""
+"""Space of combinations: axes with values, and clauses that forbid combinations. Pure functions with exact counts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from math import prod
 Choice = Mapping[str, str]
 """A value for each axis, or for some of them."""
 Clause = Mapping[str, frozenset[str]]
-"""Fits a choice that has, on every axis named here, one of these values."""
+"""A set of values for some axes. A choice fits if it has one of these values on each of the axes."""
 
 
 def fits(clause: Clause, choice: Choice) -> bool:
-    """Whether a choice has a value of every set; one that leaves an axis of the clause open does not fit yet."""
+    """Return whether a choice has a value of every set. A choice without a value for an axis of the clause does not fit."""
     return all(choice.get(axis) in values for axis, values in clause.items())
 
 
@@ -28,15 +28,15 @@ class Space:
 
     @property
     def product(self) -> int:
-        """How many combinations there would be without clauses."""
+        """Number of combinations without the clauses."""
         return prod(len(values) for values in self.axes.values())
 
     def allows(self, choice: Choice) -> bool:
-        """Whether a choice, complete or not, fits no clause so far."""
+        """Return whether a complete or partial choice fits no clause."""
         return not any(fits(clause, choice) for clause in self.clauses)
 
     def complete(self, choice: Choice) -> dict[str, str] | None:
-        """The first full choice, by the order of the values, that has these values; ``None`` where there is none."""
+        """Return the first allowed complete choice with these values, in the order of the values; ``None`` if there is none."""
         if not self.allows(choice):
             return None
         axis = next((name for name in self.axes if name not in choice), None)
@@ -46,12 +46,12 @@ class Space:
         return next((full for full in found if full is not None), None)
 
     def count(self) -> int:
-        """How many choices are allowed."""
+        """Return the number of allowed complete choices."""
         names = tuple(self.axes)
 
         @cache
         def below(depth: int, alive: frozenset[int]) -> int:
-            """Full choices from this axis on; ``alive`` are the clauses that fit all values chosen so far."""
+            """Count complete choices from this axis on. ``alive`` are the clauses that the values so far fit."""
             if depth == len(names):
                 return 1
             return sum(
@@ -65,17 +65,17 @@ class Space:
     def _still_fitting(
         self, alive: Iterable[int], names: tuple[str, ...], depth: int, value: str
     ) -> frozenset[int] | None:
-        """The clauses that may still fit after this value; ``None`` where one fits completely."""
+        """Return the clauses that can still fit after this value; ``None`` if a clause fits completely."""
         axis, open_axes = names[depth], set(names[depth + 1 :])
         still = frozenset(n for n in alive if value in self.clauses[n].get(axis, (value,)))
         return None if any(open_axes.isdisjoint(self.clauses[n]) for n in still) else still
 
     def combinations(self, strength: int, over: Iterable[str]) -> Iterator[dict[str, str]]:
-        """Every way to choose values for ``strength`` of these axes, allowed or not."""
+        """Yield every combination of values of ``strength`` of these axes, allowed or not."""
         for names in combinations(over, strength):
             for values in product(*(self.axes[name] for name in names)):
                 yield dict(zip(names, values))
 
     def allowed_combinations(self, strength: int, over: Iterable[str]) -> list[dict[str, str]]:
-        """Those of them that are in at least one allowed choice."""
+        """Return the combinations that are part of at least one allowed choice."""
         return [choice for choice in self.combinations(strength, over) if self.complete(choice) is not None]

@@ -1,4 +1,4 @@
-"""Asking uv: the command, the environment it runs in, and what its answer means. Nothing here runs anything."""
+"""The command line of uv, its environment, and the interpretation of its output. This module runs no command."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ another user could provide them.
 """
 KEPT = ("INDEX", "DEFAULT_INDEX", "EXTRA_INDEX", "CACHE_DIR", "HTTP", "INSECURE_HOST", "KEYRING", "CONCURRENT", "NATIVE_TLS",
         "SYSTEM_CERTS")  # fmt: skip
-"""Settings of the user's that say how to reach an index; others would change what comes out."""
+"""Prefixes of uv settings that configure access to a package index. Other settings would change the result."""
 
 
 def compile_command(
     uv: str, python: str, as_of: date, source_only: Iterable[str] = (), constraints: Path | None = None
 ) -> tuple[str, ...]:
-    """Resolve the requirements on standard input for CPython ``python`` on Linux, with wheels alone, by metadata alone.
+    """Return the command that resolves the requirements on standard input for CPython ``python`` on Linux, from the metadata of wheels.
 
-    ``as_of``: what was uploaded on that day or later does not exist. ``constraints``: versions that may not move. The interpreter
-    named is the one at hand: it is not asked anything, and naming it saves uv the search for another.
+    Uploads on the day ``as_of`` or later are ignored. ``constraints`` is a file with versions that must not change. ``--python`` names
+    the current interpreter only to save uv the search for one.
     """
     return (
         uv, "pip", "compile", "-",
@@ -43,7 +43,7 @@ def compile_command(
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables without those by which uv would resolve something else, such as ``UV_OFFLINE`` and ``UV_PRERELEASE``."""
+    """Return the environment without variables that would change uv's result, such as ``UV_OFFLINE`` and ``UV_PRERELEASE``."""
     return {
         name: value
         for name, value in variables.items()
@@ -52,33 +52,35 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def shown(command: Iterable[str], requirements: Iterable[str]) -> str:
-    """The command as a person would type it."""
+    """Return the command as a user would type it in a shell."""
     return f"printf '%s\\n' {shlex.join(requirements)} | {shlex.join(command)}"
 
 
 NO_SOLUTION = "No solution found when resolving dependencies"
 NO_EXTRA = re.compile(r"The package `(?P<package>[^`]+)` does not have an extra named `(?P<extra>[^`]+)`")
 NOT_ANSWERED = re.compile(r"was not found in the (package registry|provided package locations)|network was disabled")
-"""An index that does not know a package at all: that is a name or an index, not versions that do not fit."""
+"""Messages about a package that the index does not have at all. Then a name or the index is wrong, not a version."""
 
 
 def verdict(code: int, stderr: str) -> str | None:
-    """Why there is no solution, in uv's words; ``None`` where there is one.
+    """Return why there is no solution, in uv's words; ``None`` if there is one.
 
     Raises:
-        UserError: uv could not find out.
+        UserError: uv failed for another reason.
     """
     if code == 0:
         missing = NO_EXTRA.search(stderr)
-        return missing and f"{missing[0]}, so that what it should bring would be missing without a word"
-    told = no_solution(stderr)
-    if told:
-        return told
-    raise UserError(f"uv could not resolve ({trouble(stderr)}); locks made so far are kept, mend it and run again")
+        return missing and f"{missing[0]}, so its packages would be missing without an error"
+    reason = no_solution(stderr)
+    if reason:
+        return reason
+    raise UserError(
+        f"uv could not resolve ({trouble(stderr)}); the lock files so far are kept; correct the problem and run the command again"
+    )
 
 
 def no_solution(stderr: str) -> str:
-    """Why versions cannot be put together, in uv's words; empty where that is not what it says."""
+    """Return uv's explanation of a version conflict; empty if uv reports another problem."""
     if NO_SOLUTION not in stderr or NOT_ANSWERED.search(stderr):
         return ""
     return _sentence(stderr.partition(NO_SOLUTION)[2])
@@ -89,7 +91,7 @@ def _sentence(text: str) -> str:
 
 
 def trouble(stderr: str) -> str:
-    """What uv complains of, in a line."""
+    """Return uv's error message in one line."""
     lines = [" ".join(line.split()) for line in stderr.splitlines() if not line.startswith("warning:")]
-    told = [line for line in lines if line]
-    return "; ".join([*told[:2], *(told[2:][-1:])])[:500] or "it said nothing"
+    shown = [line for line in lines if line]
+    return "; ".join([*shown[:2], *(shown[2:][-1:])])[:500] or "it printed nothing"

@@ -87,7 +87,7 @@ def test_the_state_of_a_container_is_read_or_is_none() -> None:
     [
         ("CuPy: Hash mismatch", Lifecycle.BUILD_FAILED),
         ("torch: no space left on device", Lifecycle.NO_SPACE),
-        ("its base python:3.12-slim-bookworm is not here: no registry", Lifecycle.IMAGE_MISSING),
+        ("its base image python:3.12-slim-bookworm is missing: no registry", Lifecycle.IMAGE_MISSING),
         ("Cannot connect to the Docker daemon", Lifecycle.ENGINE_GONE),
     ],
 )

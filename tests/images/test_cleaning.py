@@ -43,7 +43,7 @@ def clean(here: Path, *, strict: bool) -> tuple[list[str], dict[str, str]]:
 
 def test_a_plan_of_ones_own_has_to_be_known_whole(here: Path) -> None:
     """Nothing is removed on a guess."""
-    with pytest.raises(UserError, match="cannot be known"):
+    with pytest.raises(UserError, match="the images in use are unknown"):
         clean(here, strict=True)
 
 
@@ -52,4 +52,4 @@ def test_a_cell_of_the_matrix_whose_base_is_not_here_was_not_built_here(
 ) -> None:
     """It keeps no image, and is named."""
     assert clean(here, strict=False) == (["cuda-interop-cell:old"], {})
-    assert "1 cell cannot have been built here" in capsys.readouterr().err
+    assert "1 cell cannot have been built on this machine" in capsys.readouterr().err

@@ -195,7 +195,7 @@ def test_a_base_that_is_not_here_and_cannot_be_fetched_fails_its_cells_only(benc
     bench.write([bench.entry("a"), bench.entry("b", python="3.99")])
     done = bench.run("images")
     assert done.code == 4
-    assert "its base python:3.99-slim-bookworm is not here: no registry" in done.stdout
+    assert "its base image python:3.99-slim-bookworm is missing: no registry" in done.stdout
     assert "1 built, 1 failed" in done.stdout
 
 
@@ -261,7 +261,7 @@ def test_clean_removes_nothing_where_it_cannot_know(bench: Bench) -> None:
     bench.write([bench.entry("a", python="3.99")])
     done = bench.run("clean")
     assert (done.code, len(bench.images())) == (2, 1)
-    assert "python:3.99-slim-bookworm is not here" in done.stderr
+    assert "python:3.99-slim-bookworm is missing" in done.stderr
 
 
 def test_all_mistakes_of_a_plan_are_said_at_once(bench: Bench) -> None:
@@ -279,7 +279,12 @@ def test_bad_locks_and_values_are_said_before_anything_is_built(bench: Bench) ->
     bench.write([bench.entry("a"), bench.entry("b", cuda="11"), bench.entry("b", python="three")])
     done = bench.run("images")
     assert (done.code, done.builds) == (2, [])
-    for told in ("a.txt:1:", "'11' is no CUDA line", "'three' is no minor version", "cell b: is there twice"):
+    for told in (
+        "a.txt:1:",
+        "'11' is not a supported CUDA major version",
+        "'three' is not a minor version",
+        "cell b: the name is given twice",
+    ):
         assert told in done.stderr
 
 
@@ -288,15 +293,15 @@ def test_an_engine_that_does_not_answer_is_a_sentence(bench: Bench) -> None:
     bench.plan(a=lock("numpy==1"))
     done = bench.run("images", "--engine", "/no/such/docker")
     assert done.code == 2
-    assert "/no/such/docker does not answer" in done.stderr
-    assert "start one, or name one by --engine" in done.stderr
+    assert "/no/such/docker does not respond" in done.stderr
+    assert "start an engine, or name one with --engine" in done.stderr
 
 
 def test_a_name_that_is_no_cell_is_a_sentence(bench: Bench) -> None:
     """With the names that there are."""
     bench.plan(a=lock("numpy==1"))
     done = bench.run("images", "--cells", "a,z")
-    assert (done.code, "there is no cell z; there are a" in done.stderr) == (2, True)
+    assert (done.code, "there is no cell z; the cells are a" in done.stderr) == (2, True)
 
 
 def test_progress_says_which_cells_wait_for_a_stage(bench: Bench) -> None:

@@ -32,7 +32,7 @@ def test_the_reason_is_what_the_failed_step_said_last() -> None:
 def test_without_a_failed_step_the_last_lines_are_the_reason() -> None:
     """As where the engine goes away."""
     assert output.reason("a\n\nCannot connect to the engine\n").endswith("Cannot connect to the engine")
-    assert output.reason("") == "the engine said nothing"
+    assert output.reason("") == "the engine printed nothing"
 
 
 def test_a_full_disk_is_said_first() -> None:

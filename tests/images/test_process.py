@@ -29,7 +29,7 @@ def test_a_program_that_never_answers_is_ended_and_told(monkeypatch: pytest.Monk
     """A child of it may hold its output open for longer."""
     monkeypatch.setattr(process, "ASK_SECONDS", 1.0)
     answer = asked(WAITS)
-    assert (answer.ok, answer.complaint) == (False, f"{sys.executable} did not answer within 1 s")
+    assert (answer.ok, answer.complaint) == (False, f"{sys.executable} did not respond within 1 s")
 
 
 def test_a_program_that_is_not_there_is_told() -> None:

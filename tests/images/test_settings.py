@@ -47,6 +47,6 @@ def test_an_option_beats_the_environment() -> None:
 
 def test_certificates_that_are_not_there_are_a_sentence() -> None:
     """If they were asked for; an environment that names a file that has gone is not the user's mistake here."""
-    with pytest.raises(UserError, match="--ca: /no/such is no file"):
+    with pytest.raises(UserError, match="--ca: /no/such is not a file"):
         settings({}, "--ca", "/no/such")
     assert settings({"SSL_CERT_FILE": "/no/such"}).authority is None

@@ -96,7 +96,7 @@ def test_programs_get_cells_requirements_locks_and_coverage(
         "tier": "nightly",
         "requires": ["cuda-toolkit==12.8.*"],
         "lock": "missing",
-        "reason": "it has no lock",
+        "reason": "it has no lock file",
     }
 
 
@@ -130,7 +130,7 @@ def test_a_workflow_gets_no_job_for_a_cell_that_cannot_be_resolved() -> None:
 def test_more_jobs_than_a_workflow_can_hold_are_a_mistake_of_the_users() -> None:
     """It would silently run none."""
     found = selection(display.MOST_JOBS + 1)
-    with pytest.raises(UserError, match="has 257 cells, and a workflow's matrix holds 256"):
+    with pytest.raises(UserError, match="has 257 cells, and the matrix of a workflow is limited to 256"):
         display.for_github(found, standings(found, State.LOCKED))
 
 
@@ -149,7 +149,7 @@ def test_every_rule_is_shown_with_its_reason_and_what_it_removes(
 ) -> None:
     """And what no other rule removes."""
     text = told(capsys, written(SMALL), "--rules")
-    assert text == "lib-wheels  removes 2, 2 of them alone\n  no wheels\n"
+    assert text == "lib-wheels  removes 2 combinations, 2 of them alone\n  no wheels\n"
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_every_rule_is_shown_with_its_reason_and_what_it_removes(
         (("lock", "--as-of", "soon"), "--as-of: 'soon' is not a date; write it as 2026-11-20"),
         (("lock", "--check", "--matrix", "absent.yaml"), "absent.yaml is not there"),
         (("lock", "--check", "--upgrade"), "--check changes nothing"),
-        (("lock", "--check"), "the locks do not fit"),
+        (("lock", "--check"), "the lock files do not fit"),
     ],
 )
 def test_a_mistake_is_told_in_a_sentence_and_ends_with_2(

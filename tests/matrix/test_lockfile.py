@@ -40,12 +40,12 @@ def test_what_is_written_is_what_is_read() -> None:
         ("numpy>=2 --hash=sha256:aa", "'numpy>=2' is not one exact version (NAME==VERSION)"),
         ("numpy==2.* --hash=sha256:aa", "'numpy==2.*' is not one exact version (NAME==VERSION)"),
         ("numpy==2.3.5", "'numpy==2.3.5' has no hash"),
-        ("-r other.txt", "'-r other.txt' is no requirement"),
+        ("-r other.txt", "'-r other.txt' is not a requirement"),
         ("numpy==2.3.5 --hash=md5:aa", "'numpy==2.3.5' has a hash that is not SHA-256"),
         ("numpy==2.3.5 --hash=sha256:aa --hash=md5:aa", "'numpy==2.3.5' has a hash that is not SHA-256"),
         (
             "numpy[all]==2.3.5 --hash=sha256:aa",
-            "'numpy[all]==2.3.5' has an extra or a marker; a lock says what is installed, without conditions",
+            "'numpy[all]==2.3.5' has an extra or a marker; a lock file contains no conditions",
         ),
     ],
 )

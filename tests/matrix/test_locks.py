@@ -145,7 +145,7 @@ def test_a_suite_that_would_move_a_version_is_an_outcome(index: Index, written: 
     commands.lock(path, Order(as_of=DAY))
     found = commands.plan(path).standings["cu12.8-py3.11-lib2.10"]
     assert found.state is State.UNRESOLVABLE
-    assert found.why.startswith("The suite cannot join it without moving a version: Because")
+    assert found.why.startswith("The suite cannot be added without changing a version: Because")
 
 
 def test_what_was_not_there_on_that_day_is_not_seen(index: Index, written: Written) -> None:
@@ -191,7 +191,7 @@ def test_another_cuda_line_among_the_packages_makes_it_unresolvable(index: Index
     commands.lock(path, Order(as_of=DAY))
     found = commands.plan(path).standings["cu13.0-py3.12-lib2.10"]
     assert found.state is State.UNRESOLVABLE
-    assert found.why == "It would have packages of another CUDA line: lib-cu12==2.10.0"
+    assert found.why == "It would contain packages for another major version of CUDA: lib-cu12==2.10.0"
 
 
 @pytest.mark.parametrize("status", [500, 503, 403, 401])
@@ -266,9 +266,9 @@ def edit(path: Path, old: str, new: str) -> None:
     ("old", "new", "told"),
     [
         ("lib-cu12==2.9.1", "lib-cu12==2.8.1", "its packages do not meet lib-cu12==2.9.*"),
-        ("# as of: 2026-01-10", "# as of: 2026-01-09", "it is as of 2026-01-09, others as of 2026-01-10"),
-        ("# as of: 2026-01-10", "# as of: January", "no date: 'January'"),
-        ("# requires: lib-cu12==2.9.*\n", "", "it answers less, not lib-cu12==2.9.*"),
+        ("# as of: 2026-01-10", "# as of: 2026-01-09", "it is as of 2026-01-09, but others are as of 2026-01-10"),
+        ("# as of: 2026-01-10", "# as of: January", "not a date: 'January'"),
+        ("# requires: lib-cu12==2.9.*\n", "", "it is for fewer requirements, not for lib-cu12==2.9.*"),
         ("pytest==8.0", "pytest==6.0", "its packages do not meet pytest>=7"),
         ("# the suite's own\n", "", 'no line "# the suite\'s own"'),
         ("--hash=sha256:", "--hash=md5:", "no pinned package with hashes"),
@@ -298,7 +298,7 @@ def test_a_lock_that_no_cell_has_is_told_and_removed(
     commands.lock(path, Order(as_of=DAY))
     orphan = path.parent / "locks" / "cu11.8-py3.11.txt"
     orphan.write_text((path.parent / "locks" / "cu13.0-py3.11.txt").read_text())
-    with pytest.raises(UserError, match=r"cu11.8-py3.11.txt: no cell has it"):
+    with pytest.raises(UserError, match=r"cu11.8-py3.11.txt: no cell uses it"):
         commands.check_locks(path)
     commands.lock(path, Order())
     assert not orphan.exists()
@@ -306,9 +306,11 @@ def test_a_lock_that_no_cell_has_is_told_and_removed(
 
 def test_a_date_before_a_release_or_in_the_future_is_a_mistake_of_the_users(written: Written) -> None:
     """Such a lock would not be what it seems."""
-    with pytest.raises(UserError, match=r"lib 2.10 was released 2026-01-02, and the locks are as of 2026-01-02"):
+    with pytest.raises(
+        UserError, match=r"lib 2.10 was released on 2026-01-02, but the lock files are as of 2026-01-02"
+    ):
         commands.lock(written(SMALL), Order(as_of=date(2026, 1, 2)))
-    with pytest.raises(UserError, match="is still to come"):
+    with pytest.raises(UserError, match="is in the future"):
         commands.lock(written(SMALL), Order(as_of=commands.today() + timedelta(days=2)))
 
 

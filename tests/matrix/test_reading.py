@@ -77,7 +77,7 @@ ONE_MISTAKE = {
     "no name of a library": (
         "    tag: lib\n",
         "    tag: lib\n    libraries: [Lib-1]\n",
-        "libraries of axis lib: 'Lib-1' is no name of an adapter: small letters, digits and _",
+        "libraries of axis lib: 'Lib-1' is not the name of an adapter: lowercase letters, digits and _",
     ),
     "unknown key at the top": ("suite:", "suit:", "the file has no key suit; did you mean suite?"),
     "unknown key of an axis": ("    tag: lib", "    tog: lib", "axis lib has no key tog; did you mean tag?"),
@@ -85,50 +85,58 @@ ONE_MISTAKE = {
     "unknown key of a tier": ("    extends: smoke", "    extend: smoke", "tier nightly has no key extend"),
     "unknown key of a rule": ("    reason: no wheels", "    reasons: no wheels", "rule lib-wheels has no key reasons"),
     "missing key": ("    what: a library\n", "", "axis lib needs the key what"),
-    "list for a text": ("    what: a library", "    what: [a, library]", "what of axis lib is text, not a list"),
-    "text for a mapping": ("cells:\n  oldest: {", "cells: none #{", "cells is a mapping, not text"),
+    "list for a text": ("    what: a library", "    what: [a, library]", "what of axis lib must be text, not a list"),
+    "text for a mapping": ("cells:\n  oldest: {", "cells: none #{", "cells must be a mapping, not text"),
     "text for a list": (
         "    cells: [oldest]",
         "    cells: {oldest: 1}",
-        "cells of tier smoke is a list, not a mapping",
+        "cells of tier smoke must be a list, not a mapping",
     ),
-    "nothing for a text": ("    reason: no wheels", "    reason:", "reason of rule lib-wheels is text, not nothing"),
-    "no date": ("2026-01-02", "2026-13-02", "released of lib 2.10 is a date such as 2026-11-20, not '2026-13-02'"),
-    "no version": ('"2.9": ', '"2.x": ', "value '2.x' of axis lib is no version such as 2.5, and not none"),
+    "nothing for a text": (
+        "    reason: no wheels",
+        "    reason:",
+        "reason of rule lib-wheels must be text, not nothing",
+    ),
+    "no date": ("2026-01-02", "2026-13-02", "released of lib 2.10 must be a date such as 2026-11-20, not '2026-13-02'"),
+    "no version": ('"2.9": ', '"2.x": ', "value '2.x' of axis lib is neither a version such as 2.5 nor none"),
     "key twice": ('"2.9": ', '"2.10": ', "2.10 is given twice, first in line"),
     "tag twice": ("    tag: lib", "    tag: py", "axes python and lib have the same tag py"),
-    "tag of another kind": ("    tag: lib", "    tag: lib2", "tag 'lib2' of axis lib is no word of small letters"),
+    "tag of another kind": (
+        "    tag: lib",
+        "    tag: lib2",
+        "tag 'lib2' of axis lib must be a word of lowercase letters",
+    ),
     "no cuda": ('{"13.0": , "12.8": }', '{"13.0": , none: }', "no cell can do without cuda"),
-    "no requirement": ('"cuda-toolkit=={version}.*"', '"cuda toolkit=={version}"', "is no requirement"),
-    "an address": ('["pytest>=7"]', '["pytest @ https://example.org/p.whl"]', "has an address"),
+    "no requirement": ('"cuda-toolkit=={version}.*"', '"cuda toolkit=={version}"', "is not a requirement"),
+    "an address": ('["pytest>=7"]', '["pytest @ https://example.org/p.whl"]', "has a URL"),
     "always the same": ('"cuda-toolkit=={version}.*"', '"cuda-toolkit"', "does not use {version}"),
     "unknown line": (
         '"13": "lib-cu13',
         '"14": "lib-cu14',
-        "requires of axis lib is for CUDA 14, which is no major version of axis cuda",
+        "requires of axis lib is for CUDA 14, which is not a major version of axis cuda",
     ),
     "unknown axis in a rule": (
         "{lib: ",
         "{lip: ",
         "forbid of rule lib-wheels: there is no axis lip; did you mean lib?",
     ),
-    "no condition": ('"<2.10"', '"2.9"', "'2.9' is no condition; write none, any, or a version range"),
-    "fits nothing": ('"<2.10"', '"<1"', "'<1' fits none of 2.10, 2.9, none"),
-    "two forms": ("    forbid: {", "    require: {cuda: any}\n    forbid: {", "rule lib-wheels says one thing"),
+    "no condition": ('"<2.10"', '"2.9"', "'2.9' is not a condition; write none, any, or a version range"),
+    "fits nothing": ('"<2.10"', '"<1"', "'<1' matches none of 2.10, 2.9, none"),
+    "two forms": ("    forbid: {", "    require: {cuda: any}\n    forbid: {", "rule lib-wheels needs exactly one of"),
     "unknown axis in a cell": ('lib: "2.9"}', 'lip: "2.9"}', "cell oldest has no key lip; did you mean lib?"),
     "unknown value in a cell": ('lib: "2.9"}', 'lib: "2.8"}', "cell oldest: axis lib has no value 2.8"),
     "axis missing in a cell": (', lib: "2.9"}', "}", "cell oldest needs the key lib"),
-    "name of a cell": ("  oldest: {", "  Oldest One: {", "cell 'Oldest One': a name has small letters"),
+    "name of a cell": ("  oldest: {", "  Oldest One: {", "cell 'Oldest One': a name consists of lowercase letters"),
     "unknown cell in a tier": ("[oldest]", "[eldest]", "tier smoke: there is no cell eldest; did you mean oldest?"),
     "unknown tier": (
         "    extends: smoke",
         "    extends: smok",
-        "tier nightly extends smok, which is no tier before it",
+        "tier nightly extends smok, which is not a tier above it",
     ),
-    "itself": ("    extends: smoke", "    extends: nightly", "tier nightly extends nightly, which is no tier before"),
-    "no cells": ("    cells: [oldest]\n", "", "tier smoke has no cells: give cells, cover or extends"),
-    "no number": ("{each: 2}", "{each: many}", "each of tier nightly is a number from 1 to 3, not 'many'"),
-    "too many": ("{each: 2}", "{each: 4}", "each of tier nightly is a number from 1 to 3, not '4'"),
+    "itself": ("    extends: smoke", "    extends: nightly", "tier nightly extends nightly, which is not a tier above"),
+    "no cells": ("    cells: [oldest]\n", "", "tier smoke has no cells; give cells, cover or extends"),
+    "no number": ("{each: 2}", "{each: many}", "each of tier nightly must be a number from 1 to 3, not 'many'"),
+    "too many": ("{each: 2}", "{each: 4}", "each of tier nightly must be a number from 1 to 3, not '4'"),
     "unknown axis in a tier": ("{each: 2}", "{each: 1, over: [lip]}", "tier nightly: there is no axis lip"),
 }
 
@@ -148,13 +156,13 @@ def test_a_mistake_is_told_with_its_line(written: Written, case: tuple[str, str,
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
-        ('when: {lib: any}\n    require: {cuda: ">=12"}', "removes nothing: every value of cuda is as it requires"),
+        ('when: {lib: any}\n    require: {cuda: ">=12"}', "removes nothing: every value of cuda meets it"),
         ("at-least: {count: 1, of: [cuda, lib]}", "removes nothing: only 1 of them can be none"),
         ('forbid: {cuda: ">=12"}', "rule odd removes every cell"),
         ('forbid: [{lib: any}, {lib: none}]', "rule odd removes every cell"),
-        ("at-least: {count: 3, of: [lib]}", "count of rule odd is a number from 1 to 1, not '3'"),
+        ("at-least: {count: 3, of: [lib]}", "count of rule odd must be a number from 1 to 1, not '3'"),
         ("forbid: {}", "forbid of rule odd names no axis"),
-        ('when: {cuda: any}\n    require: {lib: "2.10"}', "'2.10' is no condition"),
+        ('when: {cuda: any}\n    require: {lib: "2.10"}', "'2.10' is not a condition"),
         ('when: {lib: any}\n    require: {lib: ">=2.10"}', "has lib in when and in require"),
     ],
 )  # fmt: skip
@@ -170,7 +178,7 @@ def test_a_value_that_rules_leave_in_no_cell_is_named_with_the_rule(written: Wri
     text = changed("rules:\n", 'rules:\n  odd:\n    forbid: {lib: "<2.10", python: "<3.12"}\n    reason: why\n')
     assert mistakes(written(text))[1:] == [
         f"{line_of(text, '2.10')}: lib 2.9 is in no cell that the rules allow: "
-        "without rule odd or without rule lib-wheels it would be",
+        "without rule odd or without rule lib-wheels it would be in one",
         f"{line_of(text, '  oldest')}: cell oldest is removed by rule odd",
     ]
 
@@ -178,14 +186,14 @@ def test_a_value_that_rules_leave_in_no_cell_is_named_with_the_rule(written: Wri
 def test_rules_that_leave_nothing_together_are_told(written: Written) -> None:
     """Each alone may look well."""
     text = changed("rules:\n", "rules:\n  a: {forbid: {lib: any}, reason: r}\n  b: {forbid: {lib: none}, reason: r}\n")
-    assert any("the rules together leave no cell" in line for line in mistakes(written(text)))
+    assert any("the rules together remove every cell" in line for line in mistakes(written(text)))
 
 
 def test_a_value_without_requirement_on_a_line_that_it_can_meet_is_told(written: Written) -> None:
     """Else a cell would silently be without it."""
     text = changed(', "13": "lib-cu13=={version}.*"', "")
     found = mistakes(written(text))
-    assert any("lib 2.10 can meet CUDA 13.0, for which axis lib has no requires" in line for line in found)
+    assert any("lib 2.10 can be combined with CUDA 13.0, for which axis lib has no requires" in line for line in found)
 
 
 def test_a_forbidden_cell_is_told_with_the_rule(written: Written) -> None:
@@ -198,14 +206,14 @@ def test_the_same_cell_under_two_names_is_told_once_more(written: Written) -> No
     """Both lines are named."""
     text = changed("cells:\n", 'cells:\n  first: {cuda: "12.8", python: "3.11", lib: "2.9"}\n')
     at = line_of(text, "  oldest")
-    assert mistakes(written(text))[1:] == [f"{at}: cell oldest is cell first of line {at - 1} once more"]
+    assert mistakes(written(text))[1:] == [f"{at}: cell oldest has the same values as cell first in line {at - 1}"]
 
 
 def test_an_excuse_that_excuses_nothing_is_told(written: Written) -> None:
     """It would hide that the tier has changed."""
     text = SMALL + '    without:\n      - {values: {lib: "<2.10", python: ">=3.12"}, reason: forbidden anyway}\n'
     assert mistakes(written(text))[1:] == [
-        f"{line_of(text, '- {values')}: without of tier nightly excuses nothing that the tier has to cover"
+        f"{line_of(text, '- {values')}: without of tier nightly excludes nothing that the tier must cover"
     ]
 
 
@@ -232,14 +240,14 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (BOMB, "1: anchors and aliases are not taken; write the value out"),
-        ("axes: *x\n", "1: anchors and aliases are not taken; write the value out"),
-        ("axes: !!python/object:os.system {}\n", "1: tags are not taken; all values are plain text"),
+        (BOMB, "1: anchors and aliases are not supported; repeat the value"),
+        ("axes: *x\n", "1: anchors and aliases are not supported; repeat the value"),
+        ("axes: !!python/object:os.system {}\n", "1: tags are not supported; all values are plain text"),
         ("axes: " + "[" * 5000 + "]" * 5000, f"1: more than {MOST_LEVELS} levels deep"),
         ("axes:\n  - {\n", "3: "),
         ("axes:\n\tcuda: 1\n", "2: "),
-        ("[1, 2]\n", "1: a mapping is wanted at the top"),
-        ("", "1: a mapping is wanted at the top"),
+        ("[1, 2]\n", "1: the file must be a mapping"),
+        ("", "1: the file must be a mapping"),
         ("a: 1\n---\nb: 2\n", "2: "),
         ("a: \x07\n", "unacceptable character"),
     ],
@@ -260,7 +268,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake_of_the_users(tmp_path: Path) ->
     """Absent, or no UTF-8."""
     assert "absent.yaml is not there" in mistakes(tmp_path / "absent.yaml")[0]
     (tmp_path / "latin.yaml").write_bytes("a: 1\nb: ü\n".encode("latin-1"))
-    assert mistakes(tmp_path / "latin.yaml")[0].startswith("2: no UTF-8")
+    assert mistakes(tmp_path / "latin.yaml")[0].startswith("2: not valid UTF-8")
 
 
 def test_a_number_of_thousands_of_digits_is_a_mistake(written: Written) -> None:

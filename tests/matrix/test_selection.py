@@ -159,7 +159,7 @@ def test_a_cell_is_found_by_its_name_and_by_its_alias(written: Written) -> None:
     assert by_alias == named(found, ["cu12.8-py3.11-lib2.9"]) == named(found, ["oldest", "cu12.8-py3.11-lib2.9"])
     with pytest.raises(UserError, match=r"there is no cell eldest; did you mean oldest\?"):
         named(found, ["eldest"])
-    with pytest.raises(UserError, match="`matrix --names` prints those there are"):
+    with pytest.raises(UserError, match="`matrix --names` prints the names"):
         named(found, ["zzz"])
 
 

@@ -89,5 +89,5 @@ def test_a_solution_with_warnings_of_no_account_is_one() -> None:
 )
 def test_everything_else_is_no_outcome(text: str) -> None:
     """uv could not find out, and says why."""
-    with pytest.raises(UserError, match=r"uv could not resolve \(.+\); locks made so far are kept"):
+    with pytest.raises(UserError, match=r"uv could not resolve \(.+\); the lock files so far are kept"):
         uv.verdict(2, text)

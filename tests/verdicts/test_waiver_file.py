@@ -142,21 +142,21 @@ MISTAKES = {
     "unknown key": ("  owner:", "  ower:", 3, "a waiver has no key ower; did you mean owner?"),
     "missing key": ("  owner: somebody\n", "", 2, "a waiver needs the key owner"),
     "unknown key at the top": ("waivers:\n", "waiver:\n", 1, "the file has no key waiver; did you mean waivers?"),
-    "empty owner": ("owner: somebody", "owner:", 3, "owner of waiver torch-bool is text, not nothing"),
+    "empty owner": ("owner: somebody", "owner:", 3, "owner of waiver torch-bool must be text, not nothing"),
     "owner not filled in": ("owner: somebody", "owner: 'FILL IN: who'", 3, "owner of waiver torch-bool is not filled in"),
     "reason not filled in": ("reason: bool", "reason: fill in why", 4, "reason of waiver torch-bool is not filled in"),
     "link not filled in": ("link: https", "link: FILL IN https", 5, "link of waiver torch-bool is not filled in"),
     "link without scheme": ("https://example.org", "example.org", 5, "must begin with https:// or http://"),
     "link to a file": ("https://example.org", "file:///tmp", 5, "must begin with"),
     "link to nowhere": ("https://example.org/issues/1", "https://", 5, "must begin with"),
-    "no date": ("opened: 2026-11-01", "opened: yesterday", 6, "opened of waiver torch-bool is a date such as 2026-11-20"),
+    "no date": ("opened: 2026-11-01", "opened: yesterday", 6, "opened of waiver torch-bool must be a date such as 2026-11-20"),
     "in the future": ("opened: 2026-11-01", "opened: 2026-11-23", 6, "opened of waiver torch-bool is in the future"),
     "91 days": ("expires: 2027-01-30", "expires: 2027-01-31", 7, "more than 90 days after it was opened; the latest date is 2027-01-30"),
     "expires first": ("expires: 2027-01-30", "expires: 2026-10-31", 7, "before it was opened"),
     "no bounds": ('\n    torch: ">=2.10,<2.13"\n    cuda: "13"\n', " {}\n", 8, "where of waiver torch-bool is empty"),
     "bad specifier": (">=2.10,<2.13", "2.10 or newer", 9, "torch in where of waiver torch-bool must be a version or a bound"),
     "bad name": ("    torch:", "    '>=torch':", 9, "is not the name of a library or an axis"),
-    "a list of bounds": ('"13"', "[12, 13]", 10, "cuda in where of waiver torch-bool is text, not a list"),
+    "a list of bounds": ('"13"', "[12, 13]", 10, "cuda in where of waiver torch-bool must be text, not a list"),
     "unknown invariant": (B, "dtype.exchanges/a-b/dlpack/host", 12, "there is no invariant dtype.exchanges; did you mean dtype.exchange?"),
     "unknown family": (B, "colour.*", 12, "no case can match colour.*: there is no invariant colour.*; `list` shows all"),
     "a canary": (B, "canary.*", 12, "no case can match canary.*"),
@@ -181,8 +181,8 @@ MISTAKES = {
     "finding not filled in": ("code: dtype-changed", "finding: FILL IN/it", 15, "finding of waiver torch-bool is not filled in"),
     "a message": ("code: dtype-changed", "message: the element type changed", 15, "waiver torch-bool uses `message`, which is no longer supported; replace it by the `finding` that `gate` prints, or by the `code` of the failure"),
     "bad id": ("id: torch-bool", "id: Torch bool", 2, "an id has lower-case letters"),
-    "no list": (GOOD, "waivers: torch-bool\n", 1, "waivers is a list, not text"),
-    "no mapping": (GOOD, "waivers: [torch-bool]\n", 1, "a waiver is a mapping, not text"),
+    "no list": (GOOD, "waivers: torch-bool\n", 1, "waivers must be a list, not text"),
+    "no mapping": (GOOD, "waivers: [torch-bool]\n", 1, "a waiver must be a mapping, not text"),
 }  # fmt: skip
 
 
@@ -229,10 +229,10 @@ def test_all_mistakes_are_told_at_once(written: Written) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", ":1: a mapping is wanted at the top, with the key waivers"),
-        ("- a\n", ":1: a mapping is wanted at the top, with the key waivers"),
+        ("", ":1: the file must be a mapping with the key waivers"),
+        ("- a\n", ":1: the file must be a mapping with the key waivers"),
         ("waivers: [\n", "waivers.yaml:2: "),
-        ("waivers: &a []\n", "anchors and aliases are not taken"),
+        ("waivers: &a []\n", "anchors and aliases are not supported"),
     ],
 )
 def test_what_is_no_such_file_is_a_sentence(written: Written, text: str, told: str) -> None:

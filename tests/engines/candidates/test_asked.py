@@ -65,7 +65,7 @@ def test_a_file_that_is_no_wheel_is_told(tmp_path: Path) -> None:
             f"numpy={make(tmp_path, 'stripes', '1.2')}",
         ]
     )
-    words = ("not that of a wheel", "cannot be read as a wheel", "its metadata is of stripes 1.1", "holds no module", "which would replace one of the suite", "is of stripes, not of numpy")  # fmt: skip
+    words = ("not that of a wheel", "cannot be read as a wheel", "its metadata names stripes 1.1", "contains no module", "which would replace one of the suite", "contains stripes, not numpy")  # fmt: skip
     assert [word in sentence for word, sentence in zip(words, told, strict=True)] == [True] * 6
 
 
