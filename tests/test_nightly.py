@@ -192,7 +192,7 @@ def test_what_got_worse_stays_red_until_it_is_mended_or_accepted(hub: Hub) -> No
         hub.night(WORSE, accept=True),
         hub.night(WORSE),
     )
-    codes = [night.codes["the gate"] for night in nights]
+    codes = [night.codes["run the gate"] for night in nights]
     assert codes == [NEW_VIOLATION, 0, REGRESSION, REGRESSION, REGRESSION, 0]
 
 
@@ -203,7 +203,7 @@ def test_every_night_is_in_the_history_also_one_that_is_red(hub: Hub) -> None:
     runs = history.read(last.folder / "run" / "history.jsonl").entries
     assert [len(run.cases) for run in runs] == [0, 2]
     assert runs[-1].digest == run_file.digest(run_file.read(last.folder / "run" / "run.json.gz"))
-    assert (last.codes["the gate"], last.codes["the reports"]) == (REGRESSION, 0)
+    assert (last.codes["run the gate"], last.codes["write the reports"]) == (REGRESSION, 0)
     assert "regression" in (last.folder / "summary.md").read_text()
     assert "NumPy exports a plain array as another element type, by DLPack." in last.told
 
@@ -212,7 +212,7 @@ def test_every_night_is_in_the_history_also_one_that_is_red(hub: Hub) -> None:
 def test_a_cell_that_nobody_brought_is_red_and_in_the_run(brought: int, states: list[str], hub: Hub) -> None:
     """The night is told to its end, also if no machine has answered."""
     night = hub.night(GOOD, brought=brought)
-    assert (night.codes["the gate"], night.codes["the reports"]) == (NOT_TESTED, 0)
+    assert (night.codes["run the gate"], night.codes["write the reports"]) == (NOT_TESTED, 0)
     run = run_file.read(night.folder / "run" / "run.json.gz")
     assert [cell.states for cell in run.cells] == states
 
@@ -221,7 +221,7 @@ def test_the_history_is_the_last_nights_and_the_baseline_the_last_green_ones(hub
     """Whatever became of the last one."""
     for conclusion in ("success", "failure", "cancelled"):
         hub.keep(left, conclusion)
-    assert hub.fetched() == ["history-smoke: that of run 003", "run-smoke: that of run 001"]
+    assert hub.fetched() == ["history-smoke: downloaded from run 003", "run-smoke: downloaded from run 001"]
 
 
 def test_what_the_tests_of_a_change_leave_out_runs_every_night() -> None:
@@ -238,14 +238,14 @@ def test_nothing_is_taken_from_a_forks_pull_request(hub: Hub, left: Path) -> Non
     """It can have a workflow of this name on a branch of that name, and leave whatever it likes."""
     hub.keep(left, event="workflow_dispatch")
     hub.keep(left, event="pull_request")
-    assert hub.fetched() == ["history-smoke: that of run 001", "run-smoke: that of run 001"]
+    assert hub.fetched() == ["history-smoke: downloaded from run 001", "run-smoke: downloaded from run 001"]
 
 
 def test_what_has_expired_is_passed_over(hub: Hub, left: Path) -> None:
     """Artifacts are kept for some time only."""
     hub.keep(left)
     (hub.keep(left) / "run-smoke" / "expired").touch()
-    assert hub.fetched() == ["history-smoke: that of run 002", "run-smoke: that of run 001"]
+    assert hub.fetched() == ["history-smoke: downloaded from run 002", "run-smoke: downloaded from run 001"]
 
 
 def test_a_night_that_cannot_ask_what_earlier_ones_left_begins_no_history_anew(hub: Hub, left: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_night_that_cannot_ask_what_earlier_ones_left_begins_no_history_anew(h
     hub.keep(left)
     (hub.folder / "away").touch()
     lost = hub.night(GOOD)
-    assert lost.codes == {"every planned cell, with how it ended": 0, "what earlier nights have left": 1}
+    assert lost.codes == {"merge the results of all planned cells": 0, "download the history and the baseline": 1}
     assert "earlier_nights: gh run list ended with 1; run the job again" in lost.told
     (hub.folder / "away").unlink()
-    assert hub.fetched() == ["history-smoke: that of run 001", "run-smoke: that of run 001"]
+    assert hub.fetched() == ["history-smoke: downloaded from run 001", "run-smoke: downloaded from run 001"]

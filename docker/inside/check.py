@@ -1,4 +1,4 @@
-"""Is what is installed here exactly what the lock says, and does all of it support this Python? Ends with 1 and what is wrong."""
+"""Check that the installed packages match the lock file and support this Python. Exits with 1 and a list of differences."""
 
 import importlib.metadata
 import platform
@@ -7,23 +7,23 @@ import sys
 
 
 def canonical(name: str) -> str:
-    """The name as the package index compares it."""
+    """Return the normalized name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def wanted(lock: str) -> dict[str, str]:
-    """Versions by name, of a requirements file with exact versions."""
+    """Return the versions in a requirements file with exact versions, by package name."""
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.MULTILINE)
     return {canonical(name): version for name, version in pins}
 
 
 def installed() -> dict[str, str]:
-    """Versions by name, of this interpreter's environment."""
+    """Return the installed versions, by package name."""
     return {canonical(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
 
 
 def differences(lock: dict[str, str], here: dict[str, str]) -> list[str]:
-    """A sentence for every package that is missing, surplus, or of another version."""
+    """Return a sentence for every package that is missing, unexpected, or of another version."""
     return [
         f"{name}: the lock has {lock.get(name, 'none')}, the image {here.get(name, 'none')}"
         for name in sorted({*lock, *here})
@@ -32,7 +32,7 @@ def differences(lock: dict[str, str], here: dict[str, str]) -> list[str]:
 
 
 def refusals(required: dict[str, str], python: str) -> list[str]:
-    """A sentence for every package whose Requires-Python leaves this one out; uv looks at its lower bound only."""
+    """Return a sentence for every package whose Requires-Python excludes this version. uv checks only the lower bound."""
     from packaging.specifiers import SpecifierSet
 
     return [
@@ -43,7 +43,7 @@ def refusals(required: dict[str, str], python: str) -> list[str]:
 
 
 def requirements() -> dict[str, str]:
-    """Requires-Python by name, of what says so."""
+    """Return the Requires-Python of the packages that have one, by package name."""
     told = ((d.metadata["Name"], d.metadata["Requires-Python"]) for d in importlib.metadata.distributions())
     return {canonical(name): specifier for name, specifier in told if specifier}
 
@@ -51,7 +51,7 @@ def requirements() -> dict[str, str]:
 if __name__ == "__main__":
     with open(sys.argv[1], encoding="utf-8") as file:
         found = differences(wanted(file.read()), installed())
-    if "packaging" in installed():  # as in every cell, because pytest needs it
+    if "packaging" in installed():  # true in every cell, because pytest depends on it
         found += refusals(requirements(), platform.python_version())
     if found:
-        sys.exit("this image is not what its lock says: " + "; ".join(found))
+        sys.exit("this image differs from its lock file: " + "; ".join(found))

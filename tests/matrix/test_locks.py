@@ -270,7 +270,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ("# as of: 2026-01-10", "# as of: January", "not a date: 'January'"),
         ("# requires: lib-cu12==2.9.*\n", "", "it is for fewer requirements, not for lib-cu12==2.9.*"),
         ("pytest==8.0", "pytest==6.0", "its packages do not meet pytest>=7"),
-        ("# the suite's own\n", "", 'no line "# the suite\'s own"'),
+        ("# the suite's own\n", "", 'the line "# the suite\'s own" is missing'),
         ("--hash=sha256:", "--hash=md5:", "no pinned package with hashes"),
         ("cuda-toolkit==12.8.3", "cupy-cuda13x==1.0", "its packages do not meet cuda-toolkit==12.8.*"),
     ],

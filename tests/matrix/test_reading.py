@@ -106,7 +106,7 @@ ONE_MISTAKE = {
         "    tag: lib2",
         "tag 'lib2' of axis lib must be a word of lowercase letters",
     ),
-    "no cuda": ('{"13.0": , "12.8": }', '{"13.0": , none: }', "no cell can do without cuda"),
+    "no cuda": ('{"13.0": , "12.8": }', '{"13.0": , none: }', "axis cuda cannot be none"),
     "no requirement": ('"cuda-toolkit=={version}.*"', '"cuda toolkit=={version}"', "is not a requirement"),
     "an address": ('["pytest>=7"]', '["pytest @ https://example.org/p.whl"]', "has a URL"),
     "always the same": ('"cuda-toolkit=={version}.*"', '"cuda-toolkit"', "does not use {version}"),
