@@ -44,12 +44,12 @@ class Isolation(str, Enum):
 
     @property
     def changes_others(self) -> bool:
-        """Whether such a case always needs a process of its own."""
+        """True if such a case always needs a process of its own."""
         return self in (Isolation.CHILD, Isolation.EXIT)
 
     @property
     def starts_processes(self) -> bool:
-        """Whether such a case starts a process, which takes seconds."""
+        """True if such a case starts a process, which takes seconds."""
         return self in (Isolation.CHILD, Isolation.FRESH, Isolation.EXIT)
 
 

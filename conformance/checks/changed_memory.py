@@ -64,7 +64,7 @@ EXPORTS = {
     "small": Export(count=12), "large": Export(count=1 << 17), "part": Export(part=True), "later": Export(later=True),
     "legacy": Export(legacy=True), "readonly": Export(readonly=True),
 }  # fmt: skip
-"""Other exports. Whether a library keeps the memory may depend on the exported object, its size or the requested struct."""
+"""Other exports. A library may keep the memory of some exports only, depending on the exported object, its size or the requested struct."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def through(
         exchange.expect_handed(source)
     if taker.describe(taken).address != source.address:
         raise Refused(f"{taker.name} copies the array, so the producer's memory cannot be checked")
-    held, whole.array, source.array = [whole.array], None, None
+    held, whole.array, source.array = [whole.array], None, None  # the change must get the only reference
     seen = repeatedly(exchange, change, held, times)
     seen.lost = under_pressure(exchange, change, memory, export.count)
     seen.held += [taken, held]

@@ -112,7 +112,7 @@ def tell(record: dict[str, Any]) -> None:
     Without a descriptor for records it goes to standard output.
     """
     data = f"{json.dumps(record)}\n".encode()
-    while data:
+    while data:  # os.write may write only a part
         data = data[os.write(int(os.environ.get(environment_variables.ANSWERS, _STANDARD_OUTPUT)), data) :]
 
 

@@ -14,7 +14,7 @@ class Facet(str, Enum):
     """Properties of a failure that, besides its library and code, distinguish one cause from another."""
 
     SIDE = "side"
-    """Whether the library was the producer or the consumer."""
+    """The side of the library: producer or consumer."""
     PROTOCOL = "protocol"
     """The protocol. Libraries implement DLPack and the CUDA Array Interface in different code."""
     STEP = "step"

@@ -94,7 +94,7 @@ class _Search:
 
     @property
     def left(self) -> bool:
-        """Whether a pair is not covered yet."""
+        """True if a pair is not covered yet."""
         return any(self._open)
 
     def cover(self, point: Mapping[str, str]) -> None:

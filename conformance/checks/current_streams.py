@@ -24,7 +24,7 @@ class Seen:
 
     @property
     def is_right(self) -> bool:
-        """Whether the actual stream is the expected one."""
+        """True if the actual stream is the expected one."""
         return self.expected == self.seen
 
 

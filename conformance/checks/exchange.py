@@ -161,7 +161,7 @@ class Exchange:
         self._steps = steps
         self._given: str | None = None
         self.is_illegal = False
-        """Whether the suite has passed input that the protocol forbids. Later failures are then reported as robustness."""
+        """True if the suite has passed input that the protocol forbids. Later failures are then reported as robustness."""
         self.handed: Handed | None = None
         """The newest description that the case's producer handed over, decoded before the consumer received it."""
         self.answers: list[Answer] = []
@@ -174,7 +174,7 @@ class Exchange:
         self._is_asking = False
         self._maker: Callable[[int], Source] | None = None
         self.is_locked = False
-        """Whether a repeated check runs on read-only arrays. This includes the arrays that the check makes in another layout or type."""
+        """True if a repeated check runs on read-only arrays. This includes the arrays that the check makes in another layout or type."""
         self._worked: tuple[Doing, Role] | None = None
         """The newest step in which a library worked."""
         self._is_lent = False
@@ -197,7 +197,7 @@ class Exchange:
         ``maker`` makes the producer's array from a seed, unless a check asks for another type or layout. ``readonly`` makes those other arrays
         read-only as well.
         """
-        own = self.apart()
+        own = self.apart()  # the repeated check must not overwrite the record of the case's own hand-over
         own.case, own._maker, own.is_locked, own._given = case, maker, readonly, self.given
         own.notes = {}
         return own
@@ -211,7 +211,7 @@ class Exchange:
 
     @property
     def is_repeated(self) -> bool:
-        """Whether the check runs on arrays of another case."""
+        """True if the check runs on arrays of another case."""
         return self._maker is not None
 
     def alone(self) -> None:
@@ -381,7 +381,7 @@ class Exchange:
     def made(self, source: Source) -> Source:
         """Set the array that the next hand-overs must describe, and return it."""
         self._made = copy.copy(source)
-        self._made.array = None
+        self._made.array = None  # a reference here would keep the array alive, and hide an early release
         return source
 
     def crafted(
@@ -479,7 +479,9 @@ class Exchange:
                     self._expect_readable()
             role = Role.PRODUCER if raised_by_producer else Role.CONSUMER
             side = giver if raised_by_producer else taker
-            by_cai = self.protocol is Protocol.CAI  # a consumer that finds no such attribute raises an error of its own
+            by_cai = (
+                self.protocol is Protocol.CAI
+            )  # the consumer's attribute lookup may hide the producer's exception behind its own
             refusal = raised if by_cai and isinstance(raised, Exception) else error
             promised = "" if self._is_asking else promised
             self._refused(side, role, refusal, self.promises() if promised is None else promised)
@@ -534,7 +536,7 @@ class Exchange:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether the producer's newest dictionary is malformed. A consumer may refuse it; ``cai.form`` reports the producer."""
+        """True if the producer's newest dictionary is malformed. A consumer may refuse it; ``cai.form`` reports the producer."""
         is_own = self.protocol is Protocol.CAI and not self._is_crafted
         return is_own and bool(self.answers) and self.answers[-1].handed is None
 

@@ -49,7 +49,7 @@ def _acquire(lock: int) -> None:
     end = time.monotonic() + SECONDS
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # poll, because a blocking flock has no timeout
             return
         except BlockingIOError:
             if time.monotonic() > end:

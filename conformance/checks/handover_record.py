@@ -82,6 +82,7 @@ def is_mapped(handed: Handed) -> bool:
     if not bytewise.size or not handed.itemsize:
         return True
     low, high = span(bytewise)
+    # The last element starts at high - 1 and has itemsize bytes, so its last byte is at high - 2 + itemsize.
     first, last = handed.address + low, handed.address + high - 2 + handed.itemsize
     pages = range(first, last, mmap.PAGESIZE) if last - first <= _MOST_LOOKED_AT else (first,)
     in_one_page = first // mmap.PAGESIZE == last // mmap.PAGESIZE

@@ -69,6 +69,7 @@ def counter() -> Callable[[], int] | None:
 
             def count(function: Callable[[], _Wide | _Narrow] = function) -> int:
                 told = function()
+                # uordblks counts blocks in the arenas, hblkhd the large blocks that malloc maps separately
                 return int(told.uordblks) + int(told.hblkhd)
 
             return count if _counts(libc, count) else None

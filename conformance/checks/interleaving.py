@@ -1,7 +1,7 @@
 """Deterministic interleaving of two threads: stop the first thread at a step of its Python code, and run the second thread there.
 
 A verdict must not depend on the scheduler. So a trace function runs before each line of Python in the first thread, in the suite and in the
-library, and waits there until the second thread has done its work. A loop over all steps covers every order of lines.
+library. It waits there until the second thread has done its work. A loop over all steps covers every order of lines.
 
 These are all possible orders, if the library holds the GIL: its C code between two lines of Python is then a single step. If the library
 releases the GIL in its C code, or in a free-threaded interpreter, further orders exist. The suite cannot control them, and does not judge them.

@@ -129,7 +129,7 @@ def _tried(program: str, arguments: tuple[str, ...], watch: int = 0) -> tuple[En
         ended = Ended(code, told, children.tail(said, _TAIL), times.late)
     if code is None and not times.is_decided:
         raise Inconclusive(f"the new interpreter did not end: {times.late}, at or after {ended.last_step}")
-    own = bool(watch and code == -signal_senders.CAUGHT)
+    own = bool(watch and code == -signal_senders.CAUGHT)  # the filter ended the program as it sent the signal to itself
     if own:
         return replace(ended, code=-watch), 0, True
     if stopped:

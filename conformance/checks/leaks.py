@@ -54,7 +54,7 @@ class Growth:
 
     @property
     def grows(self) -> bool:
-        """Whether the growth is at least one smallest allocation, or one block of Python's allocator, for each exchange.
+        """True if the growth is at least one smallest allocation, or one block of Python's allocator, for each exchange.
 
         A few exchanges may be missing, because other code frees memory as well.
         """

@@ -201,7 +201,7 @@ class Pair:
 
     @property
     def with_reference(self) -> bool:
-        """Whether one side is the reference. Such a pair shows the behaviour of a single library."""
+        """True if one side is the reference. Such a pair shows the behaviour of a single library."""
         return REFERENCE in (self.producer.name, self.consumer.name)
 
     @property

@@ -27,7 +27,7 @@ from .outcomes import ACCUSED, Refused, fail
 from .steps import Doing
 
 PATIENCE = 1.0
-"""Seconds in which a library must release memory. It may use a thread of its own. A later release is reported as late."""
+"""Seconds in which a library must release memory, also from another thread. A later release is reported as late."""
 
 LATE = 5
 """After this many times the patience, memory that is still held counts as never released, not as late."""
@@ -56,7 +56,7 @@ class Recorded(ABC):
 
     @property
     def asked_for_versioned(self) -> bool:
-        """Whether any call requested a versioned capsule."""
+        """True if any call requested a versioned capsule."""
         return any(asks_for_versioned(keywords) for _, keywords in self.calls)
 
 
@@ -128,7 +128,7 @@ class Prepared(Recorded):
 
     @property
     def consumed(self) -> bool:
-        """Whether a consumer has renamed the capsule to mark it as used (DLP-25)."""
+        """True if a consumer has renamed the capsule to mark it as used (DLP-25)."""
         return capsule.name(self.capsule) in (USED_LEGACY, USED_VERSIONED)
 
 
@@ -189,7 +189,7 @@ def _lent(exchange: Exchange, library: Adapter) -> tuple[Any, Source]:
 
 
 _releases: WeakKeyDictionary[Adapter, dict[tuple[Role, Device], bool]] = WeakKeyDictionary()
-"""Whether a library releases plain imports, and plain exports. A process measures this once, because the wait is long."""
+"""True for each library and side whose plain imports or exports are released. A process measures this once, because the wait is long."""
 
 
 def releases_imports(exchange: Exchange, library: Adapter) -> bool:
@@ -310,7 +310,7 @@ class KeywordOnly(StreamOnly):
 def happens(event: Callable[[], bool]) -> bool:
     """Return whether ``event`` becomes true at once, after a garbage collection, or within :data:`PATIENCE`.
 
-    A library may release memory on a thread of its own, so a single look is not enough.
+    A library may release memory on another thread, so a single check is not enough.
     """
     return _comes_true(event, PATIENCE)
 

@@ -122,17 +122,17 @@ class Point:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether the capsule holds a legacy struct."""
+        """True if the capsule holds a legacy struct."""
         return self.form in LEGACY
 
     @property
     def is_far(self) -> bool:
-        """Whether the distance of the rows in bytes exceeds 32 bits."""
+        """True if the distance of the rows in bytes exceeds 32 bits."""
         return self.size == "huge" or self.path == "far-reexport"
 
     @property
     def is_plain(self) -> bool:
-        """Whether every consumer must accept the array.
+        """True if every consumer must accept the array.
 
         At most the element type (of the array API standard), size, content, path and count of such an array are not the default.
         """
@@ -157,7 +157,7 @@ class Point:
         return Layout(whole.name, whole.base, (*whole.steps, Index(cut)))
 
     def beside(self) -> tuple[Layout, Index, Index]:
-        """Return a layout whose view is twice as long in one dimension, with the last step to the array and the step to the other view.
+        """Return a layout whose view is twice as long in one dimension, the step from it to the array, and the step to the other view.
 
         The other view takes every second element. It equals the array only if all strides are 0.
         """

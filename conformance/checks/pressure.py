@@ -42,8 +42,8 @@ class _Extent:
 def pressed(exchange: Exchange, library: Adapter) -> Iterator[list[_Extent]]:
     """Overwrite free memory of the size of the library's arrays inside the context. Yield the extents that were written.
 
-    First, the library clears its caches, because a cache keeps released memory from being reused. Then the suite allocates and fills arrays of
-    the library, and blocks of the C heap or of the driver in the sizes that an aligned array of this size can take.
+    First, the library clears its caches, because a cache keeps released memory from being reused. Then the suite fills new arrays of the library.
+    It also fills blocks of the C heap or of the driver, in the sizes that an aligned array of this size can have.
     """
     collect()
     library.let_go()

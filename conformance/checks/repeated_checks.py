@@ -39,19 +39,19 @@ class Repeated:
     needs_elements: bool = False
     is_packed: bool = False
     is_slow: bool = False
-    """Whether the check needs long for each element, so that it does not run on a ``large`` array."""
+    """True if the check needs long for each element, so that it does not run on a ``large`` array."""
     legacy: bool = False
-    """Whether the check requests legacy capsules, which have no read-only bit."""
+    """True if the check requests legacy capsules, which have no read-only bit."""
     writes: bool = False
-    """Whether the check writes the elements. Then no two elements may share memory."""
+    """True if the check writes the elements. Then no two elements may share memory."""
     changes_the_array: bool = False
-    """Whether the check changes the producer's array. Then the array must not be an import of another array."""
+    """True if the check changes the producer's array. Then the array must not be an import of another array."""
     is_risky: bool = False
-    """Whether the check crashes the process with some libraries."""
+    """True if the check crashes the process with some libraries."""
     copies: bool = False
-    """Whether the check also applies to an import with ``copy=``. At such a point the consumer gets the keyword."""
+    """True if the check also applies to an import with ``copy=``. At such a point the consumer gets the keyword."""
     releases: bool = False
-    """Whether the check waits for a release."""
+    """True if the check waits for a release."""
     producer: frozenset[Trait] = frozenset()
     consumer: frozenset[Trait] = frozenset()
 
@@ -76,7 +76,7 @@ class Repeated:
 
     @property
     def keeps_count(self) -> bool:
-        """Whether the check can run on an array after an earlier exchange. A check of releases would count both exchanges."""
+        """True if the check can run on an array after an earlier exchange. A check of releases would count both exchanges."""
         return not self.changes_the_array and (not self.releases or self.invariant == "lifetime.nothing-left")
 
     def at(self, point: Point, *, is_of_reference: bool) -> Point:

@@ -93,6 +93,8 @@ def _program(calls: _Calls, process: int, number: int) -> bytes:
     process, or for ``kill`` possibly its group. The first argument of ``setitimer`` is the kind of timer. ``alarm`` has one kind, and its first
     argument is the seconds; 0 sets no timer.
     """
+    # The last two numbers of a comparison are the rows to go to if it holds and if it does not. The kernel wants distances from the
+    # next row instead, which the last line computes.
     timers, allow, end = 15, 21, 22
     is_timer = number in _TIMERS
     rows = (

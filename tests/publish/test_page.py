@@ -133,9 +133,9 @@ def test_robustness_has_a_sign_of_its_own(opened: Opened) -> None:
     ("filters", "found"),
     [
         ({"accused": "torch"}, ["PyTorch reads"]),
-        ({"library": "cupy"}, ["PyTorch reads", "CuPy ends"]),
+        ({"library": "cupy"}, ["PyTorch reads", "CuPy crashes"]),
         ({"verdict": "deviates"}, ["CV-CUDA imports"]),
-        ({"verdict": "violates", "status": "new"}, ["CV-CUDA ends", "PyTorch reads"]),
+        ({"verdict": "violates", "status": "new"}, ["CV-CUDA crashes", "PyTorch reads"]),
         ({"status": "known"}, []),
         ({"text": "not-ordered"}, ["PyTorch reads"]),
         ({"text": "cu13 torch2.11"}, ["PyTorch reads"]),
