@@ -306,7 +306,7 @@ def test_a_miss_is_explained() -> None:
         (("--seed", "1"), "--seed chooses the faults of --conditional N"),
         (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),
-        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is no part; give such as 1/8"),
+        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is not a part; give a part such as 1/8"),
         (("--all-conditional", "--part", "0/8"), "--part: '0/8' is no part"),
         (("--conditional", "2", "--part", "1/8"), "--part divides the faults of --all-conditional"),
         (
