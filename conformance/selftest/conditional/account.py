@@ -42,7 +42,7 @@ class Account:
 
     @property
     def wrong(self) -> tuple[Tried, ...]:
-        """Faults whose failing case accuses another library."""
+        """Faults with a failing case that accuses another library."""
         return tuple(one for one in self.shown if one.wrongly)
 
     def of(self, factors: int) -> tuple[int, int]:

@@ -87,7 +87,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
-    """Try conditional faults. The exit code tells if the suite catches enough of them and makes no wrong accusation."""
+    """Try conditional faults. The exit code says if the suite catches enough of them and makes no wrong accusation."""
     seed = None
     if options.conditional is not None:
         seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
@@ -117,7 +117,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
 
 
 def _stage(options: argparse.Namespace) -> tuple[str, str]:
-    """Return the stage whose faults are tried, and their library."""
+    """Return the stage of the faults to try, and their library."""
     name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
     return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
 

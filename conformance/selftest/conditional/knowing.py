@@ -23,11 +23,11 @@ _NOTHING: State = frozenset()
 _NEWEST = 8
 """The number of latest exports that are checked for one that is still alive."""
 _STRUCTS = 16
-"""The number of structs whose path is stored, which is more than a check keeps alive."""
+"""The number of structs for which a path is stored, which is more than a check keeps alive."""
 _REFUSED = "refused_before"
 """The attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
-"""The attribute that tells if the exporter's dictionary was read before the latest read."""
+"""The attribute that records if the exporter's dictionary was read before the latest read."""
 
 
 class _Now(threading.local):
@@ -147,7 +147,7 @@ class Life:
         return self._known(known, paths, self.exports)
 
     def of_importer(self, argument: Any) -> State:
-        """Return the levels of an importer whose method has this first argument: of the array if it is known, and of earlier imports."""
+        """Return the levels of an importer for a method with this first argument: of the array if it is known, and of earlier imports."""
         if isinstance(argument, Tensor):
             return self._of_tensor(argument)
         if isinstance(argument, cai.ArrayInterface):

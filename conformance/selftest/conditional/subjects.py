@@ -42,7 +42,7 @@ class Subject(ABC):
     library: str
     """The only library that may be accused."""
     stands_for: str
-    """The library whose place the fault takes in a case."""
+    """The library that the fault replaces in a case."""
     methods: tuple[str, ...]
     """The methods that the fault overrides."""
 

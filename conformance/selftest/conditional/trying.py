@@ -99,7 +99,7 @@ class Tried:
 def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] = ()) -> Tried:
     """Try a candidate. ``folder`` is for temporary files.
 
-    ``first`` are invariants whose cases run before the others, after those that must catch the fault.
+    The cases of the invariants in ``first`` run before the others, after those that must catch the fault.
     """
     started = time.perf_counter()
     always = subjects.known()[candidate.fault]

@@ -343,7 +343,7 @@ def _passed_on(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]
 
 
 def _let_go(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]:
-    """Observe an array that only its export holds, and an array whose export was refused."""
+    """Observe an array that only its export holds, and an array after a refused export."""
     array = at.make(kind, memory)
     watched = weakref.ref(array)
     made = array_of(array, {"max_version": NEWEST})

@@ -145,8 +145,8 @@ class OfLibrary(Subject):
                 continue
             differs = partial(self._differs, condition, chosen)
             if (in_thread(differs) if THREAD in dict(condition) else differs()) is not None:
-                told = ", ".join(f"{factor} {level}" for factor, level in chosen)
-                return told or "an ordinary array", frozenset(chosen)
+                text = ", ".join(f"{factor} {level}" for factor, level in chosen)
+                return text or "an ordinary array", frozenset(chosen)
         return "", frozenset()
 
     def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
