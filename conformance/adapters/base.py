@@ -233,7 +233,7 @@ class Adapter(ABC):
     foreign: ClassVar[tuple[Foreign, ...]] = ()
     """Arrays of elements without a DLPack type code, or without one that every library uses. The library must refuse to export them."""
     states: ClassVar[tuple[State, ...]] = ()
-    """Arrays whose memory does not simply hold their elements. The library must resolve them or refuse to export them."""
+    """Arrays with memory that does not simply hold their elements. The library must resolve them or refuse to export them."""
     calls: ClassVar[tuple[UserCall, ...]] = ()
     """Public calls that accept objects of other libraries directly."""
     styles: ClassVar[tuple[Style, ...]] = ()
@@ -281,7 +281,7 @@ class Adapter(ABC):
         """Return a packed, writable array with undefined content. Raise :class:`Unsupported` if the library has none."""
 
     def array(self, dtype: DType, shape: tuple[int, ...], data: bytes, device: Device) -> Any:
-        """Return a packed array whose elements have exactly these bytes. The suite writes them, not the library."""
+        """Return a packed array with exactly these bytes as its elements. The suite writes them, not the library."""
         made = self.empty(dtype, shape, device)
         if data:
             poke(self.describe(made).address, data, device)
@@ -501,7 +501,7 @@ class Adapter(ABC):
         raise Unsupported(f"arrays of {self.name} cannot be subclassed")
 
     def tabled(self, array: Any) -> Any:
-        """Return the object whose type offers DLPack's C exchange API, if this version has it (DLX-01)."""
+        """Return an object of the type that offers DLPack's C exchange API, if this version has it (DLX-01)."""
         return self.exporter(array, Protocol.DLPACK)
 
     def offer(self, array: Any, protocol: Protocol) -> Offer:
@@ -560,7 +560,7 @@ def installed(distributions: tuple[str, ...]) -> dict[str, str]:
 
 
 def by_keywords(traits: frozenset[Trait], function: Any) -> frozenset[Trait]:
-    """Return these traits without those whose keyword this ``from_dlpack`` does not accept."""
+    """Return these traits without those that need a keyword which this ``from_dlpack`` does not accept."""
     try:
         keywords = inspect.signature(function).parameters.keys()
     except ValueError:  # a built-in function of an older version has no signature
@@ -573,7 +573,7 @@ _KEYWORDS = {Trait.COPY_KEYWORD: "copy", Trait.DEVICE_KEYWORD: "device"}
 
 
 def refusing(base: type, asked: Callable[[], None]) -> type:
-    """Return a subclass whose ``__dlpack__`` calls ``asked`` and raises ``BufferError``."""
+    """Return a subclass with a ``__dlpack__`` that calls ``asked`` and raises ``BufferError``."""
 
     def __dlpack__(self: Any, **keywords: Any) -> Any:
         asked()

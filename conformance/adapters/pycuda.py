@@ -121,7 +121,7 @@ class PycudaAdapter(Adapter):
         return gather_by_bytes(CudaMemory(), int(array.ptr), view, array.dtype.itemsize)
 
     def write(self, array: Any, data: bytes) -> None:
-        """Call ``set``, whose source needs the array's order of dimensions. ``get`` creates such a source."""
+        """Call ``set``. Its source needs the array's order of dimensions. ``get`` creates such a source."""
         import numpy
 
         host = array.get()

@@ -47,7 +47,7 @@ _DATES = DType("datetime64[s]", DLCode.OPAQUE, 64, "M")
 
 
 def _pending(adapter: ReferenceAdapter, device: Device, use: Use) -> None:
-    """Build an array whose memory holds the input of a computation and not the result."""
+    """Build an array in a lazy state: its memory holds the input of a computation and not the result."""
     array = adapter.empty(dtype("float32"), (3, 4), device)
     array.pending = True
     use(array, None)

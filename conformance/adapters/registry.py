@@ -41,7 +41,7 @@ def is_ours(name: str) -> bool:
 
 
 def create(name: str) -> Adapter:
-    """Return a new adapter, whose library is not imported yet. Raises ``KeyError`` for an unknown name.
+    """Return a new adapter, without importing its library. Raises ``KeyError`` for an unknown name.
 
     The module of a third-party adapter can run any code on import, and can even end the process. Only processes that
     the suite starts for this purpose may create one.
@@ -75,7 +75,7 @@ def _announced() -> dict[str, str]:
 
 
 def _points() -> Iterable[metadata.EntryPoint]:
-    """Return the entry points of our group. Raises :class:`BadAnnouncement` for the distributions whose files are damaged."""
+    """Return the entry points of our group. Raises :class:`BadAnnouncement` for the distributions with damaged files."""
     try:
         return metadata.entry_points(group=ENTRY_POINTS)
     except Exception as error:

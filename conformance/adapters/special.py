@@ -1,4 +1,4 @@
-"""Special arrays that an adapter declares: elements that DLPack can hardly express, and arrays whose memory does not simply hold their elements.
+"""Special arrays that an adapter declares: elements that DLPack can hardly express, and arrays with memory that does not simply hold their elements.
 
 The suite plans every case about such arrays from these declarations, so third-party adapters get the same cases as built-in ones.
 """
@@ -43,7 +43,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class State:
-    """An array whose memory does not simply hold its elements: lazy, symbolic, compressed, donated.
+    """An array with memory that does not simply hold its elements: lazy, symbolic, compressed, donated.
 
     ``build`` gets the adapter, the device and ``use``. It passes its array to ``use``, once, and may do so inside a transformation, a mode or
     a level that gives the array its state.

@@ -1,4 +1,4 @@
-"""PyTorch's tensors whose memory does not simply hold their elements: lazy, symbolic, compressed, traced."""
+"""PyTorch's tensors with memory that does not simply hold their elements: lazy, symbolic, compressed, traced."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .driver import CudaError, call, status
 
 
 class Mode(IntEnum):
-    """The threads whose forbidden calls invalidate a capture: all threads, the capturing thread, or none."""
+    """The threads in which a forbidden call invalidates a capture: all threads, the capturing thread, or none."""
 
     GLOBAL = 0
     THREAD_LOCAL = 1

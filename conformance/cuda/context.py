@@ -107,7 +107,7 @@ def synchronize() -> None:
 
 
 def in_use() -> tuple[int, ...]:
-    """Return the GPUs whose primary context is active in this process."""
+    """Return the GPUs with an active primary context in this process."""
     return tuple(ordinal for ordinal in range(device_count()) if primary_is_active(ordinal))
 
 

@@ -221,7 +221,7 @@ class SynchronizesBeforeTheDeleter(Importer):
 
 
 class _SynchronizingTable(Table):
-    """A table whose export function synchronizes the device."""
+    """A table with an export function that synchronizes the device."""
 
     def from_py(self, thing: int, out: Any) -> int:
         self.memory.streams().synchronize_device()
@@ -230,7 +230,7 @@ class _SynchronizingTable(Table):
 
 @fault("capture.exchange-api")
 class SynchronizesInTheTable(Exporter):
-    """Synchronizes the whole device in the table's export function, whose name ends in ``no_sync``."""
+    """Synchronizes the whole device in the table's export function, although its name ends in ``no_sync``."""
 
     table_class = _SynchronizingTable
 

@@ -80,7 +80,7 @@ class BlocksEndChoices(Importer):
 
 
 class _First(WorkStream):
-    """A stream whose events always belong to the GPU of the first event."""
+    """A stream with events that always belong to the GPU of the first event."""
 
     first: ClassVar[dict[int, int]] = {}
 
@@ -89,7 +89,7 @@ class _First(WorkStream):
 
 
 class _FirstGpu(WorkStream):
-    """A stream whose events belong to GPU 0, so that recording on another GPU raises."""
+    """A stream with events that belong to GPU 0, so that recording on another GPU raises."""
 
     def recorded_on(self, current_gpu: int) -> int:
         if super().recorded_on(current_gpu):

@@ -199,7 +199,7 @@ class NewVersionsHidePending(TypeHidesPending):
 
 @fault("native.unknown-version")
 class VendorsVersionsEndIt(ByType):
-    """Raises ``ValueError`` for a version whose parts are not all numbers."""
+    """Raises ``ValueError`` for a version with a part that is not a number."""
 
     def read(self, source: Exporter) -> Imported:
         major, *_ = map(int, source.library_version.split("."))

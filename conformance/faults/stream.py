@@ -446,7 +446,7 @@ class ForgetsOuterBlock(Importer):
 
 @fault("stream.nested")
 class EndsWithItsStream(Importer):
-    """Makes the default stream current at the end of a ``with`` block whose stream was current before."""
+    """Makes the default stream current at the end of a ``with`` block if its stream was already current before it."""
 
     current_class = _EndsWithItsStream
 

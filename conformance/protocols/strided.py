@@ -147,7 +147,7 @@ def gather(block: bytes, view: Strided, itemsize: int) -> bytes:
 
 
 def gather_by_bytes(block: bytes, view: Strided, itemsize: int) -> bytes:
-    """Like :func:`gather`, for a view whose strides and offset count bytes.
+    """Like :func:`gather`, for a view with strides and offset in bytes.
 
     Slices copy the longest axis at once, for each byte of an element, so a large array costs no more than a copy of it. The results for the
     latest small blocks are cached, because an exchange reads the same elements several times.
@@ -192,7 +192,7 @@ def _every(block: bytes, first: int, count: int, step: int) -> bytes:
 
 
 def scatter_by_bytes(block: bytearray, view: Strided, itemsize: int, data: bytes) -> None:
-    """Write elements in row-major order into the block, through a view whose strides and offset count bytes.
+    """Write elements in row-major order into the block, through a view with strides and offset in bytes.
 
     Slices write the longest axis at once, as in :func:`gather_by_bytes`. If elements share an address, the last one remains.
     """

@@ -48,7 +48,7 @@ class Log:
 
 
 _STRIDES_REQUIRED = (1, 2)
-"""The first version whose structs always have strides (DLP-20)."""
+"""The first version that requires strides in every struct (DLP-20)."""
 
 
 class Exporter:
@@ -258,7 +258,7 @@ class Exporter:
         return replace(self.fields(NEWEST, copied=False), **self.override)
 
     def check_pending(self) -> None:
-        """Refuse an array whose elements are not in memory (DLP-23)."""
+        """Refuse an array if its elements are not in memory (DLP-23)."""
         if self.pending:
             raise BufferError("memory does not hold the elements (DLP-23)")
 

@@ -1,7 +1,7 @@
 """Guard bytes before and behind the reference library's blocks. A changed byte shows a write outside of the block.
 
 A page without access behind each block would stop the write itself. The suite has no such pages, for three reasons. They cost five times
-as much. A block whose size is not a multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would
+as much. A block with a size that is not a multiple of the alignment cannot end at a page. And a read beyond the end, which is harmless, would
 end the process.
 """
 
@@ -85,7 +85,7 @@ class Guards:
             self._found += _changes(block, seen)
 
     def forget(self, block: Guarded) -> None:
-        """Stop watching a block whose damaged guard bytes are already reported."""
+        """Stop watching a block after its damaged guard bytes are reported."""
         self._living.discard(block)
 
     def spills(self) -> tuple[Spill, ...]:

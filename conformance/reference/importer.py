@@ -388,7 +388,7 @@ class Importer(Uses):
         )
 
     def check_device(self, device: Any) -> None:
-        """Refuse a device whose memory this importer cannot access (DLP-45)."""
+        """Refuse a device with memory that this importer cannot access (DLP-45)."""
         on_host = self.memory.device[0] == DLDeviceType.CPU
         if int(device[0]) not in (CPU_TYPES if on_host else CUDA_TYPES):
             raise BufferError(f"cannot import from device {tuple(device)} (DLP-45)")

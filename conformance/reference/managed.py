@@ -133,7 +133,7 @@ class Managed:
 
 
 _CONTEXT_BYTES = 16
-"""The size of each struct's own ``manager_ctx``, whose content is unused."""
+"""The size of each struct's own ``manager_ctx``. Its content is unused."""
 
 stray_deleter_calls: list[int] = []
 """The addresses of deleter calls for which this module has no struct."""
@@ -154,7 +154,7 @@ def settle() -> None:
 
 
 def _let_go() -> None:
-    """Release the owners of structs whose native deleter was called."""
+    """Release the owner of each struct after a call of its native deleter."""
     for managed in [managed for managed in _native if managed.deleter_calls]:
         try:
             _native.remove(managed)
@@ -169,7 +169,7 @@ atexit.register(settle)
 
 
 def live_count() -> int:
-    """Return the number of structs whose deleter has not run yet, after :func:`settle`."""
+    """Return the number of structs with a deleter that has not run yet, after :func:`settle`."""
     settle()
     _let_go()
     return len(_live)

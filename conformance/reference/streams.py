@@ -27,7 +27,7 @@ from .recording import Action, CaptureError, Recording
 LEGACY = cuda_streams.LEGACY
 PER_THREAD = cuda_streams.PER_THREAD
 _SLOWER = 20
-"""The factor for the time limit of a latch on the simulated device, whose clock also runs while this process does not."""
+"""The factor for the time limit of a latch on the simulated device. Its clock also runs while this process does not."""
 
 
 class Latch(Protocol):
@@ -432,7 +432,7 @@ class SimulatedStreams:
         return Capturing.NO if recording is None else recording.state
 
     def unsafe_call(self) -> None:
-        """Invalidate the captures whose mode forbids an allocation to this thread."""
+        """Invalidate the captures with a mode that forbids an allocation to this thread."""
         thread = threading.get_ident()
         self._break(lambda recording: recording.forbids(thread), "cudaErrorStreamCaptureUnsupported: an unsafe call")
 

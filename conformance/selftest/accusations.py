@@ -23,7 +23,7 @@ from conformance.verdict import Verdict
 FAULTY, OTHER = "faulty", "other"
 """The names of the partner with the fault under trial, and of a partner with another fault on the other side."""
 _MOST_OTHERS = 4
-"""The number of second partners to try until one is found whose own fault the case does not show."""
+"""The number of second partners to try until the case does not show the own fault of one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _with_flawless(fault: faults.Fault, case: Case, side: Side, run: Run) -> Ite
 
 
 def _with_faulty(fault: faults.Fault, case: Case, side: Side, run: Run) -> Iterator[Accusation]:
-    """Yield the accusation beside a partner whose own fault the case does not show. Yield nothing if there is no such partner."""
+    """Yield the accusation beside a second faulty partner, if the case does not show that partner's fault. Yield nothing if there is no such partner."""
     both = placed(case, side, FAULTY, OTHER)
     tried = list(trials(both).values())
     for second in _others(fault, side)[:_MOST_OTHERS]:

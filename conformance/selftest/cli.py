@@ -89,7 +89,7 @@ def add(name: str, command: argparse.ArgumentParser) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """Try every fault and the flawless partners. The exit code tells if the suite can be trusted."""
+    """Try every fault and the flawless partners. The exit code says if the suite can be trusted."""
     conditional.check(options)
     every = stages()
     if options.conditional is not None or options.all_conditional:

@@ -41,7 +41,7 @@ class Fault:
 
     @property
     def families(self) -> frozenset[str]:
-        """The families whose invariants are tried on the fault."""
+        """The families of the invariants that are tried on the fault."""
         return frozenset(invariant.partition(".")[0] for invariant in self.caught_by)
 
 

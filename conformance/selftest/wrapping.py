@@ -19,7 +19,7 @@ from .model import Partners, Stage
 
 
 class Opened:
-    """A capsule whose struct and arrays can be written to."""
+    """A capsule with a writable struct, shape and strides."""
 
     def __init__(self, made: Any) -> None:
         self.capsule = made

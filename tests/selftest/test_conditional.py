@@ -306,18 +306,18 @@ def test_a_miss_is_explained() -> None:
         (("--seed", "1"), "--seed chooses the faults of --conditional N"),
         (("--conditional", "2", "--all-conditional"), "leave --conditional out"),
         (("--conditional", "2", "--device", "cuda"), "leave --device out"),
-        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is no part; give such as 1/8"),
-        (("--all-conditional", "--part", "0/8"), "--part: '0/8' is no part"),
+        (("--all-conditional", "--part", "9/8"), "--part: '9/8' is not a part; give a part such as 1/8"),
+        (("--all-conditional", "--part", "0/8"), "--part: '0/8' is not a part"),
         (("--conditional", "2", "--part", "1/8"), "--part divides the faults of --all-conditional"),
         (
             ("--all-conditional", "--part", "1/8", f"{STRIDES}@width=8"),
             "leave reference.layout.StridesInBytes@width=8 or",
         ),
         (("--conditional", "2", "--page", "x.md"), "--page is about faults without a condition"),
-        (("--conditional", "2", "layout"), "give no name but that of a stage: reference,"),
+        (("--conditional", "2", "layout"), "only the name of a stage is allowed: reference,"),
         (
             ("--all-conditional", "reference.layout.StridesInBytes@width=3"),
-            "a name is such as reference.layout.StridesInBytes@",
+            "an example of a name is reference.layout.StridesInBytes@",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""Conditional faults: each always-wrong fault under a condition on one or two factors, generated, sampled and tried."""
+"""Conditional faults: each fault is generated with a condition on one or two factors, sampled, and tried."""

@@ -1,4 +1,4 @@
-"""The account of conditional faults: those caught, those missed with the reason, and wrong accusations."""
+"""Account of conditional faults: caught faults, missed faults with the reason, and wrong accusations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from conformance.exits import Exit
 from .trying import Tried
 
 BAR = 0.95
-"""The share of faults on two factors that has to be caught; of those on one factor all have to be."""
+"""The share of faults on two factors that must be caught. All faults on one factor must be caught."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """All faults that were tried. ``seed`` is ``None`` where every fault was.
+    """All faults that were tried. ``seed`` is ``None`` if all faults were tried.
 
-    ``accused`` are cases with flawless partners that failed: the id, and the reason of the failure. ``lost`` is the reason why a part was not run.
-    ``left_out`` counts always-wrong faults by the rule that leaves them out.
+    ``accused`` are failed cases of flawless partners: the id, and the reason. ``lost`` are the reasons why parts were not run. ``left_out`` counts
+    the unconditional faults by the rule that excludes them.
     """
 
     seed: int | None
@@ -32,7 +32,7 @@ class Account:
 
     @property
     def shown(self) -> tuple[Tried, ...]:
-        """The candidates with a witness: the others are no faults."""
+        """The candidates with a witness. A candidate without one is not a fault."""
         return tuple(one for one in self.tried if one.witness)
 
     @property
@@ -42,11 +42,11 @@ class Account:
 
     @property
     def wrong(self) -> tuple[Tried, ...]:
-        """Faults whose case accuses another library."""
+        """Faults with a failing case that accuses another library."""
         return tuple(one for one in self.shown if one.wrongly)
 
     def of(self, factors: int) -> tuple[int, int]:
-        """Return how many faults with conditions on so many factors were caught, and how many there are."""
+        """Return the number of caught faults and of all faults with conditions on this number of factors."""
         found = [one for one in self.shown if one.factors == factors]
         return sum(not one.missed for one in found), len(found)
 

@@ -1,4 +1,4 @@
-"""``selftest --conditional`` and ``selftest --all-conditional``: generated faults that are wrong only under a condition."""
+"""Options ``selftest --conditional`` and ``selftest --all-conditional``: generated faults that show only under a condition."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .subjects import wrapped_stages
 from .trying import Candidate
 
 SINGLE_SHARE = 4
-"""A sample has one fault on one factor for so many on two."""
+"""A sample has one fault on one factor for this number of faults on two."""
 MOST = 10**6
-"""Faults of a sample, at most."""
+"""The largest number of faults in a sample."""
 MOST_SEED = (1 << 31) - 1
 _PART = re.compile(r"([1-9][0-9]{0,2})/([1-9][0-9]{0,2})", re.ASCII)
 
@@ -42,18 +42,18 @@ def part(text: str) -> tuple[int, int] | Mistake:
     found = _PART.fullmatch(text)
     if found and int(found[1]) <= int(found[2]):
         return int(found[1]), int(found[2])
-    return Mistake(f"--part: {text!r} is no part; give such as 1/8, the first of eight")
+    return Mistake(f"--part: {text!r} is not a part; give a part such as 1/8, the first of eight")
 
 
 def check(options: argparse.Namespace) -> None:
     """Raise :class:`UserError` for options that do not go together."""
     sampling = options.conditional is not None
     if options.seed is not None and not sampling:
-        raise UserError("--seed chooses the faults of --conditional N, so give it too")
+        raise UserError("--seed chooses the faults of --conditional N, so give that option too")
     if sampling and options.all_conditional:
         raise UserError("--all-conditional tries every conditional fault; leave --conditional out")
     if options.part is not None and not options.all_conditional:
-        raise UserError("--part divides the faults of --all-conditional, so give it too")
+        raise UserError("--part divides the faults of --all-conditional, so give that option too")
     if not sampling and not options.all_conditional:
         return
     for given, name in (
@@ -68,10 +68,10 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("conditional faults are tried on host memory and on the simulated device; leave --device out")
     stages = (REFERENCE, *wrapped_stages())
     if len(options.wanted) > 1 and (sampling or set(options.wanted) & set(stages)):
-        raise UserError("a sample has the faults of one stage; give one stage")
+        raise UserError("a sample has faults of one stage only; name one stage")
     if sampling and not set(options.wanted) <= set(stages):
         raise UserError(
-            f"a seed or a name chooses the faults; with --conditional give no name but that of a stage: {', '.join(stages)}"
+            f"--conditional chooses the faults by a seed; only the name of a stage is allowed: {', '.join(stages)}"
         )
     for name in options.wanted:
         if name in stages:
@@ -82,12 +82,12 @@ def check(options: argparse.Namespace) -> None:
             Candidate.named(name)
         except ValueError as error:
             raise UserError(
-                f"{error}; a name is such as reference.layout.StridesInBytes@width=8,layout=transposed"
+                f"{error}; an example of a name is reference.layout.StridesInBytes@width=8,layout=transposed"
             ) from error
 
 
 def conditional(options: argparse.Namespace, stage: Stage, measured: Environment, processes: int) -> int:
-    """Try conditional faults; the exit code says whether the suite catches enough of them and makes no wrong accusation."""
+    """Try conditional faults. The exit code says if the suite catches enough of them and makes no wrong accusation."""
     seed = None
     if options.conditional is not None:
         seed = secrets.randbelow(MOST_SEED + 1) if options.seed is None else options.seed
@@ -100,7 +100,9 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
     progress = Progress(sys.stderr)
     named = len(options.wanted) if options.wanted and options.wanted != [chosen] else 0
     with Stops() as stops:
-        found = running.run(cases, library, streams(options, seed, chosen), processes, _told(progress, named), stops)
+        found = running.run(
+            cases, library, streams(options, seed, chosen), processes, _report_to(progress, named), stops
+        )
     rules = Counter(rule for fault in faults.all_faults().values() if (rule := drawing.left_out(fault)))
     account = Account(
         seed, tuple(found.tried), found.cases, tuple(found.accused), tuple(dict.fromkeys(found.lost)), dict(rules)
@@ -115,7 +117,7 @@ def conditional(options: argparse.Namespace, stage: Stage, measured: Environment
 
 
 def _stage(options: argparse.Namespace) -> tuple[str, str]:
-    """Return the stage whose faults are tried, and their library."""
+    """Return the stage of the faults to try, and their library."""
     name = options.wanted[0].partition(".")[0] if options.wanted else REFERENCE
     return name, REFERENCE if name == REFERENCE else wrapped_stages()[name].library
 
@@ -133,12 +135,12 @@ def streams(
     return [(drawing.sampled(1, seed, stage), singles), (drawing.sampled(2, seed, stage), options.conditional)]
 
 
-def _told(progress: Progress, named: int) -> Callable[[int, int | None], None]:
+def _report_to(progress: Progress, named: int) -> Callable[[int, int | None], None]:
     """Show the number of tried faults. ``named`` is the number of faults on the command line."""
 
-    def told(done: int, planned: int | None) -> None:
+    def report(done: int, planned: int | None) -> None:
         planned = planned or named
         text = f"{done}{f'/{planned}' if planned else ''} conditional faults tried"
         progress.show(done, planned or done + 1, text)
 
-    return told
+    return report

@@ -1,4 +1,4 @@
-"""The printed account of conditional faults: misses with their reasons, wrong accusations, and the shares."""
+"""Terminal output for conditional faults: misses with their reasons, wrong accusations, and the shares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from conformance.console.screen import Screen, many
 from .account import Account
 
 _MOST = 60
-"""Missed faults that are printed; the rest is counted, and is in the account of ``--json``."""
+"""The number of missed faults that are printed. The others are counted, and ``--json`` writes all of them."""
 
 
 def show(screen: Screen, account: Account) -> None:
@@ -23,7 +23,7 @@ def show(screen: Screen, account: Account) -> None:
         screen.line(screen.paint(f"missed  {one.name}", "red", "bold"))
         screen.wrapped(f"{one.statement} Missed: {one.reason}.", "    ")
     if len(missed) > _MOST:
-        screen.line(f"and {len(missed) - _MOST} more that were missed; --json FILE writes all of them")
+        screen.line(f"and {len(missed) - _MOST} more faults were missed; --json FILE writes all of them")
     for factors, count in account.missing()[:10]:
         screen.line(f"{many(count, 'fault')} missed with a condition on {factors}")
     for why in account.lost:
@@ -36,7 +36,7 @@ def show(screen: Screen, account: Account) -> None:
     if slowest:
         mean = 1000 * sum(slowest) / len(slowest)
         screen.line(
-            f"{mean:.0f} ms a fault on average; {len(account.tried) - len(account.shown)} candidates show nowhere"
+            f"{mean:.0f} ms per fault on average; {len(account.tried) - len(account.shown)} candidates show nowhere"
         )
     screen.line(
         f"{many(account.cases, 'case')} with flawless partners: {len(account.accused)} accused; "

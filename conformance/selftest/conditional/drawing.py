@@ -1,4 +1,4 @@
-"""The candidates: each always-wrong fault of the reference with each possible condition, and samples of them by a seed."""
+"""Candidates: each fault with each possible condition, and samples of them by a seed."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ from .trying import Candidate
 from .unseen import ILLEGAL, REFUSALS, UNSEEN, harmless
 
 NATIVE = frozenset({"native", "style"})
-"""Families of objects that are handed over as they are, by calls of their own."""
+"""Families of objects that are passed directly, by calls of their own."""
 TABLES = frozenset({"argument", "context", "exchange_api", "use"})
 """Families of kernels and other uses of an import, of contexts and of the table of DLPack's C exchange API."""
 _FOREIGN = frozenset({"illegal", "release"})
-"""Families of what the suite makes illegal, and of what no library supports."""
+"""Families of illegal input, and of input that no library supports."""
 _BEFORE_THE_ARRAY = frozenset({"call_dlpack", "take_dlpack", "stream"})
-"""Methods of an importer that are called before it knows anything of the array."""
+"""Methods of an importer that are called before the array is known."""
 _OF_IMPORTS = ("own", "second", "copy", "shared", "after-refusal")
-"""Paths that an importer can tell apart."""
+"""Paths that an importer can distinguish."""
 _BEFORE_PATHS = ("copy", "shared", "after-refusal")
 _OF_CAPSULES = (WIDTH, KIND, LAYOUT, RANK, SIZE, ACCESS, FORM)
-"""Factors that a wrapper around a real library knows from a capsule; the addresses are the library's own."""
+"""Factors that a wrapper around a real library reads from a capsule. The library chooses the addresses."""
 _WRAPPED = ("own", "copy", "shared")
 _OF_WRITES = frozenset({"pointer.consumer-write-seen", "pointer.producer-write-seen", "pointer.kernel-write-seen"})
 _VAIN = 10_000
-"""After so many draws without a new candidate none is left."""
+"""The number of draws without a new candidate after which the search ends."""
 
 
 def left_out(fault: faults.Fault) -> str:
-    """Return the rule that leaves a fault out; empty if it has conditions."""
+    """Return the rule that excludes a fault, or an empty string if the fault can have conditions."""
     family = fault.name.partition(".")[0]
     if family in ORDER:
         return "it is about the order of streams or about two devices, not about one array"
@@ -81,12 +81,12 @@ def chosen(stage: str = REFERENCE) -> tuple[str, ...]:
 
 @cache
 def levels_of(name: str) -> dict[str, tuple[str, ...]]:
-    """Return the factors that a fault's methods know, with the levels that they can tell apart."""
+    """Return the factors that a fault's methods know, with the levels that they can distinguish."""
     subject = known()[name]
     calls = {factor: FACTORS[factor] for factor in (COUNT, THREAD, FORK)}
     if not isinstance(subject, OfReference):
         if wrapped.runs_threads(subject.library):
-            del calls[FORK]  # the suite exchanges nothing in a fork of such a process
+            del calls[FORK]  # the suite makes no exchanges in a fork of such a process
         if not wrapped.KNOWING.issuperset(subject.methods):
             return {PATH: ("copy", "shared"), **calls}
         return {**{factor: FACTORS[factor] for factor in _OF_CAPSULES}, PATH: _WRAPPED, **calls}
@@ -112,14 +112,14 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     FORM: ("newest",),
     PATH: ("own", "second", "again"),
 }
-"""The levels of arrays that libraries promise to take."""
+"""The levels of arrays that libraries promise to accept."""
 
 
 def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
-    """Whether there is an array with these levels that the suite exchanges, and the fault breaks a promise with it.
+    """Return ``True`` if the suite exchanges an array with these levels, and the fault breaks a promise with it.
 
-    A large array is not exchanged in a fork: libraries copy it in threads of theirs, which a fork has not. A fault that only a write shows is none
-    where the array is read-only.
+    Large arrays are not exchanged in a fork, because libraries copy them in threads, which a fork does not have. A fault that only a write
+    shows does not count for a read-only array.
     """
     if {(SIZE, "large"), (FORK, "child")} <= set(condition):
         return False
@@ -132,7 +132,7 @@ def _is_wrong(name: str, condition: tuple[Level, ...]) -> bool:
 
 
 def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
-    """Yield all candidates of a stage with conditions on so many factors."""
+    """Yield all candidates of a stage with conditions on ``count`` factors."""
     for name in chosen(stage):
         found = levels_of(name)
         for factors in combinations(found, count):
@@ -142,7 +142,10 @@ def every(count: int, stage: str = REFERENCE) -> Iterator[Candidate]:
 
 
 def sampled(count: int, seed: int, stage: str = REFERENCE) -> Iterator[Candidate]:
-    """Yield a sample of :func:`every`, each candidate once. It draws the fault, then its factors, then their levels, and ends when nothing new comes."""
+    """Yield a sample of :func:`every`, each candidate once.
+
+    Draw the fault, then its factors, then their levels. End if no new candidate is found.
+    """
     draw = random.Random(f"{seed} {count}")
     seen: set[Candidate] = set()
     vain = 0

@@ -1,4 +1,4 @@
-"""Subclasses of a fault that are wrong only where a condition holds, and flawless subclasses that note what they know."""
+"""Subclasses of a fault that are wrong only under a condition, and flawless subclasses that note the levels they know."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _INTERFACE = "__cuda_array_interface__"
 _TAKES_DICTIONARY = ("take_cai", "take_argument")
 
 Decide = Callable[[str, Callable[[], State]], bool]
-"""Called with the name of a method and a function that returns the state at its call; returns whether the faulty version answers."""
+"""Called with the name of a method and a function that returns the state at its call. Returns ``True`` for the faulty version."""
 
 
 def overridden(broken: type, flawless: type) -> tuple[str, ...]:
-    """Return the methods and properties of the flawless class that a fault replaces."""
+    """Return the methods and properties of the flawless class that a fault overrides."""
     return tuple(
         name for name, value in _replaced(broken, flawless) if isfunction(value) or isinstance(value, property)
     )
 
 
 def replaced_attributes(broken: type, flawless: type) -> tuple[str, ...]:
-    """Return the replaced attributes that are no methods: they know no array, so no condition can apply to them."""
+    """Return the overridden attributes that are not methods. They know no array, so no condition can apply to them."""
     return tuple(
         name for name, value in _replaced(broken, flawless)
         if not isfunction(value) and not isinstance(value, property)
@@ -49,7 +49,7 @@ def _replaced(broken: type, flawless: type) -> list[tuple[str, Any]]:
 
 
 def conditional(fault: faults.Fault, condition: tuple[Level, ...]) -> faults.Fault:
-    """Return the fault where the condition holds, and the flawless reference elsewhere. Each process that tries it makes its own."""
+    """Return a fault that is wrong under the condition and flawless otherwise. Each process that tries it generates its own."""
     wanted = frozenset(condition)
 
     def decide(name: str, state: Callable[[], State]) -> bool:
@@ -57,7 +57,7 @@ def conditional(fault: faults.Fault, condition: tuple[Level, ...]) -> faults.Fau
 
     return faults.Fault(
         f"{fault.name}@{levels.name_of(condition)}",
-        f"{fault.statement} Only with {levels.told(condition)}.",
+        f"{fault.statement} Only with {levels.in_words(condition)}.",
         fault.caught_by,
         exporter=fault.exporter if fault.exporter is Exporter else exporter(fault.exporter, decide),
         importer=fault.importer if fault.importer is Importer else importer(fault.importer, decide),
@@ -77,7 +77,7 @@ def noting(note: Callable[[str, State], None]) -> tuple[type[Exporter], type[Imp
 
 @cache
 def _by_faults() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the methods of exporters and importers that some fault replaces: notes of the others take long and show nothing."""
+    """Return the methods that at least one fault overrides. Notes of other methods take long and show nothing."""
     known = faults.all_faults().values()
     of_exporters = dict.fromkeys(name for fault in known for name in overridden(fault.exporter, Exporter))
     of_importers = dict.fromkeys(name for fault in known for name in overridden(fault.importer, Importer))
@@ -85,7 +85,10 @@ def _by_faults() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def exporter(broken: type[Exporter], decide: Decide, names: tuple[str, ...] | None = None) -> type[Exporter]:
-    """Return a subclass of ``broken`` that asks at each call of these methods whether it is wrong now; by default of all that ``broken`` replaces."""
+    """Return a subclass of ``broken`` that decides at each call of these methods if it is wrong.
+
+    The default is all methods that it overrides.
+    """
     names = overridden(broken, Exporter) if names is None else names
     life = Life()
 
@@ -110,7 +113,7 @@ def exporter(broken: type[Exporter], decide: Decide, names: tuple[str, ...] | No
 
 
 def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | None = None) -> type[Importer]:
-    """As :func:`exporter`, for an importer."""
+    """Like :func:`exporter`, for an importer."""
     names = overridden(broken, Importer) if names is None else names
     life = Life()
 
@@ -144,7 +147,7 @@ def importer(broken: type[Importer], decide: Decide, names: tuple[str, ...] | No
 
 
 class _Read:
-    """An object whose dictionary has been read. It is not read again, so the producer sees no additional read."""
+    """An object whose dictionary is read once, so that the producer sees no additional read."""
 
     def __init__(self, source: Any) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""The levels that an exporter or an importer of the reference knows at the call of a method, from the object and its arguments alone."""
+"""Levels that an exporter or an importer knows at the call of a method, from the object and its arguments alone."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .levels import ACCESS, ALIGNMENT, COUNT, FORK, OFFSET, PATH, STRIDES, THREA
 
 _NOTHING: State = frozenset()
 _NEWEST = 8
-"""The newest exports of an array, of which one may still live."""
+"""The number of latest exports that are checked for one that is still alive."""
 _STRUCTS = 16
-"""Structs whose path is remembered: more than live at once in a check."""
+"""The number of structs for which a path is stored, which is more than a check keeps alive."""
 _REFUSED = "refused_before"
-"""Attribute of an exporter that has refused an export."""
+"""The attribute of an exporter that has refused an export."""
 _PUBLISHED = "published_before"
-"""Attribute of an exporter: whether its dictionary had been read before the newest read."""
+"""The attribute that records if the exporter's dictionary was read before the latest read."""
 
 
 class _Now(threading.local):
-    """The work of a thread: the keywords of the export or import under way, and the array that is being imported."""
+    """The work of a thread: the keywords of the current export or import, and the imported array."""
 
     keywords: dict[str, Any] = {}
     is_capsule = False
@@ -39,9 +39,9 @@ class _Now(threading.local):
 
 
 class Life:
-    """The memory of a library in one process: its number of exchanges, the living imports, and the process in which it began.
+    """The state of a library in one process: its number of exchanges, the live imports, and the process in which it started.
 
-    ``notes_refusals``: whether an import after a refused one has the path ``after-refusal``, and no longer the path ``own``.
+    ``notes_refusals``: an import after a refused one has the path ``after-refusal`` in place of ``own``.
     """
 
     def __init__(self, *, notes_refusals: bool = True) -> None:
@@ -49,7 +49,7 @@ class Life:
         self.begin()
 
     def begin(self) -> None:
-        """Forget everything: this process is the first."""
+        """Reset the state. This process is the first one from now on."""
         self.home = os.getpid()
         self.exports = 0
         self.imports = 0
@@ -58,11 +58,11 @@ class Life:
         self._alive: dict[int, weakref.ref[Imported]] = {}
         self._paths: dict[int, State] = {}
 
-    # -- what is counted
+    # Counters
 
     @contextmanager
     def exporting(self, array: Exporter, keywords: dict[str, Any] | None) -> Iterator[None]:
-        """Inside, this array is exported with these keywords; ``None`` for a dictionary."""
+        """Export this array with these keywords within the block. ``None`` stands for a dictionary."""
         before = self.now.keywords, self.now.is_capsule
         self.exports += 1
         self.now.keywords, self.now.is_capsule = keywords or {}, keywords is not None
@@ -78,7 +78,7 @@ class Life:
 
     @contextmanager
     def asking(self, keywords: dict[str, Any]) -> Iterator[None]:
-        """Inside, an array is imported with these keywords."""
+        """Import an array with these keywords within the block."""
         before, self.now.keywords = self.now.keywords, keywords
         try:
             yield
@@ -87,7 +87,7 @@ class Life:
 
     @contextmanager
     def importing(self, known: State, struct: int) -> Iterator[None]:
-        """Inside, an array with these levels is imported; ``struct`` is the address of its struct, 0 if it has none."""
+        """Import an array with these levels within the block. ``struct`` is the address of its struct, or 0."""
         before, self.now.array = self.now.array, known
         self.imports += 1
         if struct:
@@ -101,30 +101,30 @@ class Life:
             self.now.array = before
 
     def refuse(self) -> None:
-        """Note a refused import."""
+        """Record a refused import."""
         self.refused = self._notes_refusals
 
     def imported(self, taken: Any) -> None:
-        """Note an import that lives from now on."""
+        """Record a live import."""
         if isinstance(taken, Imported):
             alive, key = self._alive, id(taken)
             alive[key] = weakref.ref(taken, lambda _: alive.pop(key, None))
 
     def _living(self) -> Iterator[Imported]:
-        """The imports that live. Other threads may import meanwhile, so this looks at a copy."""
+        """Yield the live imports, from a copy because other threads may import meanwhile."""
         return (taken for reference in list(self._alive.values()) if (taken := reference()) is not None)
 
     def _remember(self, struct: int, paths: State) -> None:
-        """Note the path of a struct. Only the newest are kept: this must not grow, because checks for leaks would see it."""
+        """Store the path of a struct. Only the latest are kept, because a growing store would show as a leak."""
         self._paths.pop(struct, None)
         self._paths[struct] = paths
         if len(self._paths) > _STRUCTS:
             del self._paths[next(iter(self._paths))]
 
-    # -- the levels
+    # Levels
 
     def of_exporter(self, array: Exporter) -> State:
-        """Return the levels of an exporter: of its array, of the request that it answers, and of earlier exports."""
+        """Return the levels of an exporter: of its array, of the current request, and of earlier exports."""
         size = array.dtype.itemsize
         strides = array.byte_strides or tuple(s * size for s in array.view.strides)
         known = set(of_array(int(array.dtype.code), array.dtype.bits, array.view.shape, strides))
@@ -147,7 +147,7 @@ class Life:
         return self._known(known, paths, self.exports)
 
     def of_importer(self, argument: Any) -> State:
-        """Return the levels of an importer whose method has this first argument: of the array, if it is known by then, and of earlier imports."""
+        """Return the levels of an importer for a method with this first argument: of the array if it is known, and of earlier imports."""
         if isinstance(argument, Tensor):
             return self._of_tensor(argument)
         if isinstance(argument, cai.ArrayInterface):
@@ -166,7 +166,7 @@ class Life:
         return self.here() | self.now.array
 
     def here(self) -> State:
-        """Return the levels that need no array."""
+        """Return the levels that do not depend on an array."""
         return self._known(set(), set(), self.imports, is_array=False)
 
     def _of_struct(self, address: int, name: bytes) -> State:
@@ -230,7 +230,7 @@ class Life:
 
 
 def _address(taken: Imported) -> int:
-    """The address of element 0; 0 if there is none."""
+    """Return the address of element 0, or 0."""
     if taken.tensor is not None:
         return int(taken.tensor.element0)
     return int(taken.interface.address) if taken.interface is not None else 0

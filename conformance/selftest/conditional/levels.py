@@ -1,4 +1,4 @@
-"""Factors of an exchange and their levels, as an exporter or an importer knows them at the moment of a call."""
+"""Factors of an exchange and their levels, as an exporter or an importer knows them at a call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.suggestions import meant
 Level = tuple[str, str]
 """A factor and one of its levels."""
 State = frozenset[Level]
-"""All levels that hold at one moment. Several levels of a factor can hold at once: a long array can be larger than a page."""
+"""All levels at one moment. Several levels of a factor can hold at once: a long array can be larger than a page."""
 
 WIDTH, KIND, LAYOUT, RANK, SIZE, OFFSET, ACCESS, FORM, STRIDES, PATH, COUNT, THREAD, FORK = (
     "width", "kind", "layout", "rank", "size", "offset", "access", "form", "strides", "path", "count", "thread", "fork",
@@ -34,13 +34,13 @@ FACTORS: dict[str, tuple[str, ...]] = {
     THREAD: ("other",),
     FORK: ("child",),
 }
-"""Every factor with its levels, in a fixed order."""
+"""All factors with their levels, in a fixed order."""
 
 DEFAULTS: dict[str, str] = {
     WIDTH: "4", KIND: "float", LAYOUT: "packed", RANK: "2", SIZE: "few", OFFSET: "0", ACCESS: "writable", FORM: "newest",
     PATH: "own",
 }  # fmt: skip
-"""The level of each factor in an ordinary exchange; the other factors have no level there."""
+"""The level of each factor in an ordinary exchange. The other factors have no level there."""
 
 WORDS: dict[str, str] = {
     WIDTH: "elements of {} bytes",
@@ -60,17 +60,17 @@ WORDS: dict[str, str] = {
 """The words for a level in a sentence."""
 
 LONG = 256
-"""An array is long from this extent on: it does not fit into 8 bits."""
+"""The extent from which an array is long: it does not fit into 8 bits."""
 PAGE = 4096
-"""An array of more bytes is larger than a page."""
+"""The number of bytes above which an array is larger than a page."""
 LARGE = 1 << 16
-"""An array of more elements is large: their number does not fit into 16 bits."""
+"""The number of elements above which an array is large: the number does not fit into 16 bits."""
 HUGE = 1 << 31
-"""An array whose span has at least this many bytes is huge: offsets do not fit into 31 bits."""
+"""The span in bytes from which an array is huge: offsets do not fit into 31 bits."""
 FEW = 64
-"""An array of at most this many elements is one of few."""
+"""The highest number of elements of a small array."""
 ALIGNMENT = 256
-"""Bytes. The blocks of the reference begin at multiples of it, so another address has an offset."""
+"""The alignment in bytes of the reference library's blocks. Another address has an offset."""
 
 _KINDS = {
     DLCode.BOOL: "bool", DLCode.INT: "int", DLCode.UINT: "uint", DLCode.FLOAT: "float", DLCode.BFLOAT: "bfloat",
@@ -81,14 +81,14 @@ _FLOAT8 = range(DLCode.FLOAT8_E3M4, DLCode.FLOAT8_E8M0FNU + 1)
 
 @lru_cache(maxsize=4096)
 def of_array(code: int, bits: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> State:
-    """Return the levels of element type and view; ``strides`` count bytes. An element of 3 bytes has no level of width."""
+    """Return the levels of the element type and the view. ``strides`` are in bytes. An element of 3 bytes has no level of width."""
     found = {(LAYOUT, _layout(shape, strides, bits // 8 or 1)), (RANK, str(len(shape))), *of_type(code, bits)}
     found |= {(SIZE, size) for size in _sizes(shape, strides, bits // 8 or 1)}
     return frozenset(level for level in found if level[1] in FACTORS[level[0]])
 
 
 def of_type(code: int, bits: int) -> State:
-    """Return the levels of an element type: its width, if that is whole bytes, and its kind."""
+    """Return the levels of an element type: its kind, and its width if that is a number of bytes."""
     found = {(WIDTH, str(bits // 8))} if bits % 8 == 0 else set()
     kind = "float8" if code in _FLOAT8 else _KINDS.get(DLCode(code)) if code in tuple(DLCode) else None
     if kind:
@@ -97,7 +97,7 @@ def of_type(code: int, bits: int) -> State:
 
 
 def _layout(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> str:
-    """Return the first layout that fits of packed, broadcast, reversed, transposed, stepped and padded."""
+    """Return the first matching layout of packed, broadcast, reversed, transposed, stepped and padded."""
     if same_strides(shape, strides, tuple(s * itemsize for s in c_strides(shape))):
         return "packed"
     taken = [stride for extent, stride in zip(shape, strides) if extent > 1]
@@ -126,7 +126,7 @@ def _sizes(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> l
 
 
 def of_version(version: tuple[int, int] | None) -> State:
-    """Return the level of form for the version of a struct, or for a requested version; none for versions between."""
+    """Return the level of form for a struct's version or a requested version. Versions in between have none."""
     if version is None or version[0] < 1:
         return _LEGACY
     if version == (1, 0):
@@ -139,13 +139,13 @@ _NONE: State = frozenset()
 
 
 def name_of(condition: tuple[Level, ...]) -> str:
-    """Return such as ``width=8,layout=transposed``: the factors have a fixed order, so each condition has one name."""
+    """Return a name such as ``width=8,layout=transposed``. The factors have a fixed order, so each condition has one name."""
     order = list(FACTORS)
     return ",".join(f"{f}={level}" for f, level in sorted(condition, key=lambda pair: order.index(pair[0])))
 
 
 def parsed(name: str) -> tuple[Level, ...]:
-    """Reverse :func:`name_of`. Raise ``ValueError`` for an unknown factor or level."""
+    """Return the condition for a name of :func:`name_of`. Raise ``ValueError`` for an unknown factor or level."""
     found = []
     for part in name.split(","):
         factor, _, level = part.partition("=")
@@ -158,6 +158,6 @@ def parsed(name: str) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def told(condition: tuple[Level, ...]) -> str:
+def in_words(condition: tuple[Level, ...]) -> str:
     """Return the condition as the end of a sentence."""
     return " and ".join(WORDS[factor].format(level) for factor, level in condition)

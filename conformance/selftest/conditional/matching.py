@@ -1,4 +1,4 @@
-"""Cases of the family ``combination`` that have the levels of a condition, chosen by their parameters alone."""
+"""Choice of the ``combination`` cases with the levels of a condition, by their parameters alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conformance.checks.repeated_checks import EXCHANGE
 from .levels import ACCESS, COUNT, FORK, FORM, LAYOUT, OFFSET, PATH, RANK, SIZE, STRIDES, THREAD, Level, of_type
 
 MOST = 8
-"""Cases of each protocol and device that are tried for a condition."""
+"""The number of cases of each protocol and device that are tried for a condition."""
 _FORMS = {
     "": "newest",
     "byte-offset": "newest",
@@ -25,7 +25,7 @@ _FORMS = {
 
 
 def is_point(case: Case) -> bool:
-    """Return whether a case is one of the family."""
+    """Return ``True`` for a case of the family ``combination``."""
     return case.invariant == EXCHANGE
 
 
@@ -35,12 +35,12 @@ def best(
     methods: Iterable[str],
     witness: Iterable[Level] = (),
 ) -> list[int]:
-    """The numbers of the cases that have most of the condition's levels, best first, then of those with one level and the whole condition.
+    """Return the numbers of the cases with most of the condition's levels, best first, then of single-level cases with the whole condition.
 
-    Where the condition names a fork, a case without one cannot reach it. Of cases that are as good, those come first that have most levels of
-    ``witness``, an array with which the fault shows: it may need an element type that the condition does not name.
+    A condition on a fork excludes cases without one. Among equal cases, those with most levels of ``witness`` come first. That is an array with
+    which the fault shows: it may need an element type that the condition does not name.
 
-    ``methods`` are those that a fault replaces: a fault of dictionaries alone needs no capsule, and the reverse.
+    ``methods`` are the methods that the fault overrides. A fault of dictionaries alone needs no capsule, and the reverse.
     """
     wanted, shown = frozenset(condition), frozenset(witness)
     of_dictionary = [("cai" in name or "cuda_array" in name) for name in methods]
@@ -50,7 +50,7 @@ def best(
         is_cai = case.protocol == Protocol.CAI.value
         is_on_device = case.device is not Device.HOST
         if (all(of_dictionary) and not is_cai and is_on_device) or (not any(of_dictionary) and is_cai):
-            continue  # cases of capsules on the host also judge the dictionary there
+            continue  # a case of capsules on the host also checks the dictionary there
         levels = levels_of(case)
         if (FORK, "child") in wanted - levels:
             continue

@@ -1,4 +1,4 @@
-"""Points of the space of factors: an array of the reference with chosen levels, and the points that a condition permits."""
+"""Points of the space of factors: arrays of the reference with given levels, and the points that a condition permits."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from .levels import (
 _OF_ARRAY = (LAYOUT, RANK, SIZE, OFFSET, ACCESS)
 _FEW = 12
 _GAP = 3
-"""Elements between rows."""
+"""The number of elements between rows."""
 _STEP = 2
 _OFFSETS = {"0": 0, "some": 3}
 _MOST_FILLED = 1 << 20
-"""Bytes. Larger blocks are not filled."""
+"""The size in bytes above which blocks are not filled."""
 _PERIOD = 251
-"""Elements."""
+"""The number of elements after which the pattern repeats."""
 _NAMES = {
     ("1", "bool"): "bool", ("1", "int"): "int8", ("1", "uint"): "uint8", ("1", "float8"): "float8_e4m3fn",
     ("2", "int"): "int16", ("2", "uint"): "uint16", ("2", "float"): "float16", ("2", "bfloat"): "bfloat16",
@@ -50,7 +50,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Point:
-    """An array: its element type and its view in a block of ``elements`` elements."""
+    """An array: its element type, and its view in a block of ``elements`` elements."""
 
     dtype: str
     view: Strided
@@ -64,11 +64,11 @@ class Point:
 
     @property
     def is_small(self) -> bool:
-        """Return whether a read element by element costs little, and one of its block too."""
+        """``True`` if both the array and its block are cheap to read element by element."""
         return self.view.size <= _FEW and self.elements * self.kind.itemsize <= _MOST_FILLED
 
     def make(self, made: type[Exporter], memory: Memory) -> Exporter:
-        """Return the array in a new block, which is filled with a pattern unless it is huge."""
+        """Return the array in a new block, which is filled with a pattern unless it is very large."""
         nbytes = self.elements * self.kind.itemsize
         if nbytes > _MOST_FILLED:
             return made(memory, memory.reserve(nbytes), self.kind, self.view, readonly=self.readonly)
@@ -79,15 +79,15 @@ class Point:
 
 @lru_cache(maxsize=256)
 def _filling(kind: DType, nbytes: int) -> bytes:
-    """Return a pattern that begins again after a number of elements that divides no extent here."""
+    """Return a pattern with a period that divides no extent used here."""
     repeats = pattern(kind, _PERIOD)
     return (repeats * (nbytes // len(repeats) + 1))[:nbytes]
 
 
 def point(levels: dict[str, str], behind: int = 0) -> Point | None:
-    """Return the array with these levels, and defaults for the others; ``None`` if there is none, such as for a transposed vector.
+    """Return the array with these levels and defaults for the others, or ``None`` if there is none, such as for a transposed vector.
 
-    ``behind`` is the number of elements of the block that lie behind the array.
+    ``behind`` is the number of elements of the block behind the array.
     """
     chosen = {**DEFAULTS, **levels}
     name = _type(levels)
@@ -113,7 +113,7 @@ def point(levels: dict[str, str], behind: int = 0) -> Point | None:
 
 
 def _type(levels: dict[str, str]) -> str | None:
-    """float32, or the first type of a width, of a kind, or of both."""
+    """Return float32, or the first type of a width, of a kind, or of both."""
     width, kind = levels.get(WIDTH), levels.get(KIND)
     if width is None and kind is None:
         return "float32"
@@ -122,7 +122,7 @@ def _type(levels: dict[str, str]) -> str | None:
 
 
 def _shape(size: str, rank: int, itemsize: int) -> tuple[int, ...] | None:
-    """``None`` where no array of this rank has this size."""
+    """Return a shape of this rank and size, or ``None`` if there is none."""
     if rank == 0:
         return () if size == "one" else None
     head = (1,) * (rank - 2)
@@ -164,7 +164,7 @@ def _placed(shape: tuple[int, ...], layout: str, size: str, itemsize: int) -> St
 
 
 def _huge(shape: tuple[int, ...], layout: str, itemsize: int) -> Strided | None:
-    """Few elements that lie far apart."""
+    """Return a view of few elements that are far apart."""
     step = HUGE // itemsize + 1
     if layout == "stepped" and len(shape) == 1:
         return Strided(shape, (step,))
@@ -198,7 +198,7 @@ def choices(condition: tuple[Level, ...]) -> tuple[tuple[Level, ...], ...]:
 
 
 def _fitting(fixed: dict[str, str], more: dict[str, str]) -> dict[str, str]:
-    """Return the levels that others require: one element for rank 0, and distances for a huge span."""
+    """Return the levels that other levels require: one element for rank 0, and long distances for a huge span."""
     chosen = {**more, **fixed}
     found = {}
     if chosen.get(RANK) == "0":

@@ -1,7 +1,7 @@
-"""The levels that each case reaches, by one run of every case with flawless partners that note what they know.
+"""Levels that each case reaches, measured by one run of every case with flawless partners that note what they know.
 
-Until a conditional fault is wrong for the first time, everything goes as in that run. So a case that does not reach the condition in a
-replaced method cannot show the fault, and is not tried.
+Until a conditional fault is wrong for the first time, it behaves as in that run. So a case that does not reach the condition in an
+overridden method cannot show the fault, and is not tried.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from .generating import noting
 from .levels import COUNT, FACTORS, FORK, PATH, Level, State
 
 ORDER = frozenset({"capture", "crossing", "current", "devices", "flight", "ordering", "stream"})
-"""Families of the order of streams and of two devices: their arrays are all alike, and no fault of these trials is about them."""
+"""Families about the order of streams and about two devices. Their arrays are all alike, and no fault of these trials concerns them."""
 IN_FORK: Level = (FORK, "child")
 _ISOLATED = (Isolation.CHILD, Isolation.EXIT, Isolation.FRESH)
 
 
 @dataclass
 class Reach:
-    """For each side: methods with the states of their calls, and the cases in which each was seen.
+    """The methods of each side with the states of their calls, and the cases in which each state was seen.
 
-    ``accused`` are the flawless partners' cases that failed: the id, and what was said. ``unplaced`` counts the cases that decide nothing
-    where the partner is no library that the suite knows.
+    ``accused`` are the failed cases of flawless partners: the id, and the message. ``unplaced`` counts the cases that are inconclusive because
+    the suite does not know the partner as a library.
     """
 
     cases: tuple[Case, ...]
     points: tuple[tuple[int, Case], ...] = ()
-    """Cases of the family ``combination`` with their numbers: their parameters say what they reach, so they are not measured."""
+    """Cases of the family ``combination`` with their numbers. Their parameters show what they reach, so they are not measured."""
     seen: dict[Side, dict[str, dict[State, set[int]]]] = field(default_factory=dict)
     forking: set[int] = field(default_factory=set)
     """Cases that fork. Their children cannot add to the notes of this process."""
@@ -83,7 +83,7 @@ class Reach:
         return [*matching.best(points, condition, methods, witness), *sorted(found)]
 
     def with_points(self, points: Iterable[Case]) -> Reach:
-        """With these cases of the family ``combination``, after the others."""
+        """Return a copy with these cases of the family ``combination`` after the others."""
         numbered = tuple(enumerate(points, len(self.cases)))
         return replace(self, cases=(*self.cases, *(case for _, case in numbered)), points=numbered)
 
@@ -94,7 +94,7 @@ def _on(side: Side, case: Case) -> str:
 
 
 def together(parts: Sequence[Reach]) -> Reach:
-    """Return the measures of several groups of cases as one."""
+    """Return the combined measurements of several groups of cases."""
     whole = Reach(tuple(case for part in parts for case in part.cases))
     begins = 0
     for part in parts:
@@ -115,7 +115,7 @@ _LARGE = ("layout.beyond-2gib",)
 
 
 def useful(cases: Iterable[Case]) -> Iterator[Case]:
-    """Yield the cases that need no process of their own and no gigabytes, and are not about order."""
+    """Yield the cases that need no separate process and no gigabytes, and do not concern order."""
     for case in cases:
         invariant = catalogue()[case.invariant]
         if case.invariant in _LARGE:
@@ -125,7 +125,7 @@ def useful(cases: Iterable[Case]) -> Iterator[Case]:
 
 
 def partners(exporter: type[Exporter], importer: type[Importer]) -> dict[str, Adapter]:
-    """The flawless reference, and a library with this exporter and this importer."""
+    """Return the flawless reference, and a library with this exporter and this importer."""
     made = type("FaultyAdapter", (ReferenceAdapter,), {"name": FAULTY})()
     made.exporter_class, made.importer_class = exporter, importer
     return {REFERENCE: ReferenceAdapter(), FAULTY: made}
@@ -137,7 +137,7 @@ Note = Callable[[str, State], None]
 
 @dataclass(frozen=True)
 class Noted:
-    """Flawless partners that note what they know, a function that makes them forget it, and one that gives them a case."""
+    """Flawless partners that take notes, a function that resets them, and a function that assigns them a case."""
 
     partners: dict[str, Adapter]
     begin: Callable[[], None]
@@ -145,7 +145,7 @@ class Noted:
 
 
 def of_reference(side: Side, note: Note) -> Noted:
-    """The reference, with itself on the other side."""
+    """Return the reference with notes, with itself on the other side."""
     exporter, importer = noting(note)
     life = exporter.life if side is Side.PRODUCER else importer.life  # type: ignore[attr-defined]
     made = partners(exporter, Importer) if side is Side.PRODUCER else partners(Exporter, importer)
@@ -155,10 +155,10 @@ def of_reference(side: Side, note: Note) -> Noted:
 def measured(
     cases: Sequence[Case], make: Callable[[Side, Note], Noted], begun: Callable[[int], None], *, is_real: bool = False
 ) -> Reach:
-    """Run every case with each side noted. Call it in a process that is not used for anything else afterwards.
+    """Run every case with each side taking notes. Call this in a process that ends afterwards.
 
-    ``begun`` is called with the number of each case before it runs. A real library breaks some rules by itself: its failures show no fault,
-    and are no wrong accusations.
+    ``begun`` is called with the number of each case before it runs. A real library violates some rules itself. Its failures show no fault, and
+    are not wrong accusations.
     """
     reach = Reach(tuple(cases))
     at_work: list[int] = []
@@ -177,7 +177,7 @@ def _noted(
     *,
     is_real: bool,
 ) -> dict[str, dict[State, set[int]]]:
-    """Return the states of each method on one side. ``at_work`` gets the number of the case that runs."""
+    """Return the states of each method on one side. ``at_work`` gets the number of the current case."""
     noted: dict[str, dict[State, set[int]]] = defaultdict(lambda: defaultdict(set))
     now: set[tuple[str, State]] = set()
     flawless = make(side, lambda name, state: now.add((name, state)))
@@ -187,7 +187,7 @@ def _noted(
         at_work[:] = [number]
         begun(number)
         flawless.begin()
-        gc.freeze()  # collections of garbage in cases need not search the notes
+        gc.freeze()  # garbage collections in cases need not scan the notes
         result = run(bench, flawless.placed(case))
         if result.outcome in ACCUSING:
             reach.accused += [] if is_real else [(result.case.id, result.reason)]
@@ -201,5 +201,5 @@ def _noted(
 
 
 def run(bench: Bench, case: Case) -> Result:
-    """The result of a case, with the accused."""
+    """Return the result of a case, with the accused side."""
     return accused(bench.run(case, catalogue()[case.invariant]), dict[str, Result]().get)

@@ -1,4 +1,4 @@
-"""Conditional faults, several at once: the flawless run that says what cases reach, then the trials, in the order in which they were drawn."""
+"""Run conditional faults in several processes: first the flawless run that measures the cases, then the trials."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .worker import Lost, Worker
 
 STOPPED = "the selftest was asked to stop"
 _GROUP = 10
-"""Candidates that a process is given at once."""
+"""The number of candidates that a process gets at once."""
 _GLANCE = 0.5
 
 
 @dataclass
 class Found:
-    """What came of it: trials in the order of the candidates, what flawless partners were accused of, what was lost."""
+    """The results: trials in the order of the candidates, failed cases of flawless partners, and lost parts."""
 
     tried: list[Tried] = field(default_factory=list)
     cases: int = 0
@@ -42,7 +42,7 @@ def run(
     progress: Callable[[int, int | None], None],
     stops: Stops,
 ) -> Found:
-    """Try candidates of each stream, all of ``library``, until so many of it show; all of them for ``None``."""
+    """Try candidates of each stream, all of ``library``, until the given number of them shows. ``None`` means all candidates."""
     found = Found()
     with private.folder() as folder:
         workers = [Worker(str(folder)) for _ in range(processes)]
@@ -62,16 +62,16 @@ def run(
 
 
 def _measure(workers: Sequence[Worker], cases: Sequence[Case], library: str, folder: Path, found: Found) -> None:
-    """Each process runs a share of the cases; then all of them know what was seen. The points need not be run for that."""
+    """Measure a share of the cases in each process, then give all of them the result. Points need no measurement."""
     points = [case for case in cases if is_point(case)]
     cases = [case for case in cases if not is_point(case)]
     parts = [folder / f"reach-{number}" for number in range(len(workers))]
     shares = [cases[number :: len(workers)] for number in range(len(workers))]
     with ThreadPoolExecutor(len(workers)) as pool:
-        for told in pool.map(lambda one: one[0].measure(one[1], library, one[2]), zip(workers, shares, parts)):
-            found.lost += [told["lost"]] if "lost" in told else []
-            found.accused += [(case, said) for case, said in told.get("accused", ())]
-            found.cases += 2 * told.get("cases", 0)
+        for answer in pool.map(lambda one: one[0].measure(one[1], library, one[2]), zip(workers, shares, parts)):
+            found.lost += [answer["lost"]] if "lost" in answer else []
+            found.accused += [(case, said) for case, said in answer.get("accused", ())]
+            found.cases += 2 * answer.get("cases", 0)
         if not found.lost:
             list(pool.map(lambda worker: worker.load(parts, points), workers))
 
@@ -84,7 +84,7 @@ def _try(
     progress: Callable[[int], None],
     stops: Stops,
 ) -> None:
-    """Try groups of candidates. A run that is stopped, or loses a process, keeps every group that has ended."""
+    """Try groups of candidates. A run that is stopped, or that loses a process, keeps every finished group."""
     idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
     for worker in workers:
         idle.put(worker)
@@ -93,8 +93,8 @@ def _try(
     def work(group: list[str]) -> list[Tried]:
         if not hasattr(local, "worker"):
             local.worker = idle.get()
-        told: list[Tried] = local.worker.tried(group)
-        return told
+        answer: list[Tried] = local.worker.tried(group)
+        return answer
 
     done: dict[int, list[Tried]] = {}
     shown = begun = ended = 0
@@ -139,5 +139,5 @@ def _try(
 
 
 def _has_ended(future: Future[list[Tried]]) -> bool:
-    """Whether its group was tried to the end."""
+    """Return ``True`` if the group was tried to the end."""
     return future.done() and not future.cancelled() and future.exception() is None

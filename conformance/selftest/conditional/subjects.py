@@ -1,4 +1,4 @@
-"""The always-wrong faults of all stages that have conditions: the methods that they replace, their partners, and their witnesses."""
+"""Unconditional faults of all stages that can get conditions: the methods that they override, their partners, and their witnesses."""
 
 from __future__ import annotations
 
@@ -21,54 +21,54 @@ from .generating import conditional, overridden
 from .levels import Level, State
 
 PREFIX = "reference."
-"""Names of faults of the reference begin with their stage."""
+"""The prefix of the names of the reference's faults."""
 
 
 def methods(fault: faults.Fault) -> tuple[str, ...]:
-    """Return the methods that a fault of the reference replaces."""
+    """Return the methods that a fault of the reference overrides."""
     if fault.exporter is Exporter:
         return overridden(fault.importer, Importer)
     return overridden(fault.exporter, Exporter)
 
 
 class Subject(ABC):
-    """An always-wrong fault."""
+    """An unconditional fault."""
 
     name: str
     statement: str
     caught_by: tuple[str, ...]
     side: Side
-    """The side that it is on."""
+    """The side that has the fault."""
     library: str
-    """The only one that may be accused."""
+    """The only library that may be accused."""
     stands_for: str
-    """The library whose place it takes in a case."""
+    """The library that the fault replaces in a case."""
     methods: tuple[str, ...]
-    """The methods that it replaces."""
+    """The methods that the fault overrides."""
 
     @abstractmethod
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """Partners with the fault under this condition, new for each case."""
+        """Return partners with the fault under this condition, new for each case."""
 
     def flawless(self) -> dict[str, Adapter]:
-        """Return the partners without the fault, if a case can fail with them; none for the reference, which keeps every rule."""
+        """Return partners without the fault if a case can fail with them. The reference needs none, because it violates no rule."""
         return {}
 
     @abstractmethod
     def placed(self, case: Case) -> Case:
-        """The case with the fault on its side."""
+        """Return the case with the fault on its side."""
 
     @abstractmethod
     def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
-        """Where it shows under this condition, empty if nowhere; and the levels of the array there."""
+        """Return the point at which the fault shows under this condition, or an empty string, and the levels of the array there."""
 
     @abstractmethod
     def prepare(self, condition: tuple[Level, ...]) -> None:
-        """Compute what several trials share, before a process is forked for one."""
+        """Compute the data that several trials share, before a process is forked."""
 
 
 class OfReference(Subject):
-    """A changed exporter or importer of the reference."""
+    """A faulty exporter or importer of the reference."""
 
     def __init__(self, fault: faults.Fault) -> None:
         self._fault = fault
@@ -78,34 +78,32 @@ class OfReference(Subject):
         self.methods = methods(fault)
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The flawless reference, and one that is not. It has the past that a condition names: in a run most cases come later."""
+        """Return the flawless reference and a faulty one with the history that the condition names."""
         made = conditional(self._fault, condition)
         for kind in (made.exporter, made.importer):
             witness.remember(getattr(kind, "life", None), witness.aged(condition))
         return reach.partners(made.exporter, made.importer)
 
     def placed(self, case: Case) -> Case:
-        """The flawless reference on the other side."""
         return placed(case, self.side, FAULTY, REFERENCE)
 
     def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
-        """By an exchange that goes otherwise than with the flawless reference."""
+        """Return the first exchange that differs from the flawless reference's."""
         found = witness.of(conditional(self._fault, condition), condition)
         return (str(found), found.levels) if found else ("", frozenset())
 
     def prepare(self, condition: tuple[Level, ...]) -> None:
-        """Follow the flawless reference."""
         witness.prepare(self._fault, condition)
 
 
 def wrapped_stages() -> dict[str, Stage]:
-    """The stages of wrappers around real libraries, by name."""
+    """Return the stages of wrappers around real libraries, by name."""
     return {stage.name: stage for stage in stages() if stage.name.endswith("-wrappers")}
 
 
 @cache
 def known() -> dict[str, Subject]:
-    """Return all always-wrong faults by name."""
+    """Return all unconditional faults by name."""
     from . import wrapped
 
     found: list[Subject] = [OfReference(fault) for fault in faults.all_faults().values()]

@@ -1,4 +1,4 @@
-"""Trying one conditional fault, in a forked process: the point at which it shows, then the cases that reach its condition until one fails."""
+"""Trial of one conditional fault in a forked process: find the point at which it shows, then run cases until one fails."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from .reach import Reach, run
 from .subjects import Subject
 
 PATIENCE = 0.02
-"""Seconds. The reference releases what it has at once, so what a fault never releases need not be waited for."""
+"""Seconds to wait for a release. The reference releases at once, so a longer wait cannot help."""
 MOST = {1: 1_000, 2: 120}
-"""Cases that are tried for a candidate, by the number of factors. A run has all of them, so this misses faults at most."""
+"""The number of cases for a candidate, by the number of factors. A run has all cases, so the share of caught faults is a lower bound."""
 _SECONDS = 60.0
-"""Silence of a process after which it hangs."""
+"""The seconds without output after which a process is considered hanging."""
 Numbers = Callable[[State], Sequence[int]]
-"""Gives the numbers of the cases to try."""
+"""Returns the numbers of the cases to try."""
 _CAUGHT, _SHOWS, _HIDES, _TRIES, _ENDS, _BREAKS = "caught", "shows", "hides", "tries", "ends", "breaks"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An always-wrong fault, with the name of its stage, and a condition."""
+    """An unconditional fault, with the name of its stage, and a condition."""
 
     fault: str
     condition: tuple[Level, ...]
 
     @property
     def name(self) -> str:
-        """Such as ``reference.layout.StridesInBytes@width=8,layout=transposed``."""
+        """A name such as ``reference.layout.StridesInBytes@width=8,layout=transposed``."""
         return f"{self.fault}@{levels.name_of(self.condition)}"
 
     @classmethod
     def named(cls, name: str) -> Candidate:
-        """The reverse of :attr:`name`. Raises ``ValueError`` for what is no such name."""
+        """Return the candidate of a :attr:`name`. Raise ``ValueError`` for a malformed or unknown name."""
         fault, at, condition = name.partition("@")
         if not at:
             raise ValueError(f"{name!r} has no condition")
@@ -65,10 +65,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of a candidate.
+    """The result of a candidate's trial.
 
-    ``witness`` is where it shows, empty if it shows nowhere. ``caught_by`` is the id of the case that failed, and ``said`` its sentence.
-    ``reached`` are the cases that reach the condition. ``wrongly`` is who is accused, if that is not the library with the fault.
+    ``witness`` is the point at which the fault shows, or empty. ``caught_by`` is the id of the case that failed, and ``said`` its message.
+    ``reached`` is the number of cases that reach the condition. ``wrongly`` is the accused library if it does not have the fault.
     """
 
     name: str
@@ -83,12 +83,12 @@ class Tried:
 
     @property
     def missed(self) -> bool:
-        """Whether it shows somewhere, and no case fails."""
+        """``True`` if the fault shows somewhere, and no case fails."""
         return bool(self.witness) and not self.caught_by
 
     @property
     def reason(self) -> str:
-        """Why it was missed, as far as a rule knows."""
+        """The reason for a miss, as far as a rule knows it."""
         if not self.missed:
             return ""
         if not self.reached:
@@ -97,24 +97,27 @@ class Tried:
 
 
 def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] = ()) -> Tried:
-    """Try a candidate; ``folder`` is for temporary files.
+    """Try a candidate. ``folder`` is for temporary files.
 
-    ``first`` are invariants whose cases come before the others, after those that have to catch the fault.
+    The cases of the invariants in ``first`` run before the others, after those that must catch the fault.
     """
     started = time.perf_counter()
     always = subjects.known()[candidate.fault]
     always.prepare(candidate.condition)
-    gc.freeze()  # a process that looks for leaks need not search what it shares with others
+    gc.freeze()  # a process that looks for leaks need not scan the objects that it shares with others
 
     def numbers(witness: State) -> list[int]:
-        """The cases to try, in order; ``witness`` has the levels of an array with which the fault shows."""
+        """Return the cases to try, in order. ``witness`` has the levels of an array with which the fault shows."""
         found = reach.reaching(always.side, always.methods, candidate.condition, witness, always.stands_for)
         return sorted(found, key=lambda number: _rank(reach, number, always, first))[: MOST[len(candidate.condition)]]
 
-    words = list(_told(candidate, reach, numbers, folder, look=True))
-    if not words:  # the exchange in which it shows has ended the process
-        words = [(_SHOWS, "an exchange that ends the process"), *_told(candidate, reach, numbers, folder, look=False)]
-    statement = f"{always.statement} Only with {levels.told(candidate.condition)}."
+    words = list(_messages(candidate, reach, numbers, folder, look=True))
+    if not words:  # the exchange with the fault has ended the process
+        words = [
+            (_SHOWS, "an exchange that ends the process"),
+            *_messages(candidate, reach, numbers, folder, look=False),
+        ]
+    statement = f"{always.statement} Only with {levels.in_words(candidate.condition)}."
     case, said, wrongly = _outcome(words)
     return Tried(
         candidate.name,
@@ -131,7 +134,7 @@ def tried(candidate: Candidate, reach: Reach, folder: str, first: Sequence[str] 
 
 @contextmanager
 def impatient() -> Iterator[None]:
-    """Inside, the suite waits and repeats as little as the reference needs, which has no cache and releases at once."""
+    """Shorten waits and repetitions within the block. The reference has no cache and releases at once."""
     with (
         mock.patch.object(offers, "PATIENCE", PATIENCE),
         mock.patch.multiple(leaks, LONG_ROUND=leaks.QUICK.round, LONG_ROUNDS=2),
@@ -140,7 +143,7 @@ def impatient() -> Iterator[None]:
 
 
 def _outcome(words: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
-    """The case that failed, what it said, and who is wrongly accused; a case that ends its process has failed too."""
+    """Return the case that failed, its message, and the wrongly accused library. A case that ends its process has failed too."""
     word, text = words[-1]
     if word == _CAUGHT:
         case, said, wrongly = json.loads(text)
@@ -159,8 +162,10 @@ def _rank(reach: Reach, number: int, fault: Subject, first: Sequence[str]) -> in
     return rank
 
 
-def _told(candidate: Candidate, reach: Reach, numbers: Numbers, folder: str, *, look: bool) -> list[tuple[str, str]]:
-    """What a process tells of its trial, in order; ``look`` for the point at which the fault shows."""
+def _messages(
+    candidate: Candidate, reach: Reach, numbers: Numbers, folder: str, *, look: bool
+) -> list[tuple[str, str]]:
+    """Return the messages of a trial's process, in order. ``look`` searches for the point at which the fault shows."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
@@ -181,7 +186,7 @@ def _told(candidate: Candidate, reach: Reach, numbers: Numbers, folder: str, *, 
 
 
 def _live(candidate: Candidate, reach: Reach, numbers: Numbers, writer: int, folder: str, *, look: bool) -> NoReturn:
-    """In the forked process."""
+    """Run the trial in the forked process."""
     try:
         os.setpgid(0, 0)
         children.die_with_parent()
@@ -197,7 +202,7 @@ def _live(candidate: Candidate, reach: Reach, numbers: Numbers, writer: int, fol
         if found or not look:
             with impatient():
                 _try_cases(candidate, reach, numbers(levels_there), writer)
-    except Exception as error:  # noqa: BLE001 - otherwise a mistake of the selftest's would read as a crash of the fault's
+    except Exception as error:  # noqa: BLE001 - otherwise a bug of the self-test would look like a crash by the fault
         _say(writer, _BREAKS, f"the trial itself raised {brief(error)}")
     finally:
         os._exit(0)
@@ -215,14 +220,14 @@ def _try_cases(candidate: Candidate, reach: Reach, numbers: Sequence[int], write
                 continue
             found = result.accused
             right = found is not None and found.libraries == (always.library,) and found.side is always.side
-            whom = "" if right else " and ".join(found.libraries if found else ()) or "nobody"
-            _say(writer, _CAUGHT, json.dumps([case.id, result.reason, whom]))
+            libraries = "" if right else " and ".join(found.libraries if found else ()) or "no library"
+            _say(writer, _CAUGHT, json.dumps([case.id, result.reason, libraries]))
             return
     _say(writer, _ENDS, "")
 
 
 def _fails_anyway(always: Subject, case: Case) -> bool:
-    """Whether a real library fails this case by itself: then it shows no fault."""
+    """Return ``True`` if the real library fails this case without the fault, so that the case shows nothing."""
     flawless = always.flawless()
     return bool(flawless) and run(Bench(flawless), case).outcome in ACCUSING
 

@@ -1,4 +1,4 @@
-"""Faults without conditions, each with the rule that leaves it out. Tests compare each rule with the faults that it names."""
+"""Faults without conditions, each with the rule that excludes it. Tests compare each rule with the faults that it names."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "pointer.TypesKnownByAddress",
     ),
 }
-"""Each rule with the names of the faults that it leaves out."""
+"""The faults that each rule excludes."""
 
 REFUSALS = frozenset(
     {
@@ -174,10 +174,10 @@ REFUSALS = frozenset(
         "readonly.ReadOnlyRefused",
     }
 )
-"""Faults that refuse an array. A library may refuse what is not plain, so they are wrong only under conditions that plain arrays meet."""
+"""Faults that refuse an array. A library may refuse unusual arrays, so these faults only get conditions that plain arrays meet."""
 
 UNSEEN: dict[str, str] = {name: rule for rule, names in RULES.items() for name in names}
-"""Name of a fault to the rule that leaves it out. A test holds this list against the witness of each fault."""
+"""The rule that excludes a fault, by name. A test compares this with the witness of each fault."""
 
 _EMPTY, _COPY, _SHARED = ("size", "empty"), ("path", "copy"), ("path", "shared")
 HARMLESS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
@@ -238,9 +238,9 @@ HARMLESS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
         )
     },
 }
-"""Levels at which a fault breaks no promise, or none that the suite judges: the reasons, and the faults."""
+"""Levels at which a fault breaks no promise, or none that the suite checks: the reasons, and the faults."""
 
 
 def harmless(name: str, condition: Iterable[tuple[str, str]]) -> bool:
-    """Return whether a fault of the reference breaks no promise under this condition, by :data:`HARMLESS`."""
+    """Return ``True`` if a fault of the reference breaks no promise under this condition, by :data:`HARMLESS`."""
     return any(name in names for level in condition for names in HARMLESS.get(level, {}).values())

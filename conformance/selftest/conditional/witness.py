@@ -1,7 +1,7 @@
-"""A point at which a conditional fault shows: an exchange that goes otherwise than with the flawless reference.
+"""Witness of a conditional fault: an exchange that differs from the flawless reference's.
 
-This module knows nothing of the suite's checks. It takes one array through every legal exchange, and through the requests that a producer
-has to refuse. It compares structs, dictionaries, addresses, elements, exceptions, calls of deleters, and the objects that stay alive.
+This module does not use the suite's checks. It takes one array through every legal exchange, and through the requests that a producer must
+refuse. It compares structs, dictionaries, addresses, elements, exceptions, deleter calls, and the objects that stay alive.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .points import Point, allowed
 
 _FORMS: dict[str, tuple[int, int] | None] = {"newest": NEWEST, "1.0": (1, 0), "legacy": None}
 _LEAKING = 2
-"""Points at which the search includes leaks, which cost more than all the rest."""
+"""The number of points at which the search includes leaks, which cost more than everything else."""
 _OF_ELEMENTS = int(dlpack.DLFlags.READ_ONLY | dlpack.DLFlags.IS_COPIED)
 _REPEATS = 16
-"""Exchanges, most of which have to leave a block of Python's memory behind."""
+"""The number of exchanges in a round. Most of them must leave a block of Python's memory behind."""
 _ROUNDS = 4
-"""Rounds of these exchanges. A round without growth ends the search."""
+"""The number of rounds. A round without growth ends the search."""
 
 
 @dataclass(frozen=True)
 class Witness:
-    """A point at which a fault shows, with the memory, and the number of the observation that differs."""
+    """The point and the memory at which a fault shows, and the number of the first observation that differs."""
 
     point: Point
     memory: str
@@ -49,7 +49,7 @@ class Witness:
 
     @property
     def levels(self) -> State:
-        """The levels that the array has."""
+        """The levels of the array."""
         kind, view = self.point.kind, self.point.view
         strides = tuple(stride * kind.itemsize for stride in view.strides)
         return of_array(int(kind.code), kind.bits, view.shape, strides)
@@ -61,7 +61,7 @@ class Witness:
 
 
 def of(fault: faults.Fault, condition: tuple[Level, ...] = ()) -> Witness | None:
-    """Return the first point that the condition permits and at which the fault shows; ``None`` if it shows at none."""
+    """Return the first point that the condition permits and at which the fault shows, or ``None``."""
     for number, at in enumerate(allowed(condition)):
         for name in memories(fault):
             found = _differs(fault, At(at, name, number < _LEAKING), dict(condition))
@@ -71,14 +71,14 @@ def of(fault: faults.Fault, condition: tuple[Level, ...] = ()) -> Witness | None
 
 
 def prepare(fault: faults.Fault, condition: tuple[Level, ...]) -> None:
-    """Take the flawless reference through the first points, once for all faults: processes that are forked later share the observations."""
+    """Run the flawless reference at the first points, so that processes that are forked later share the observations."""
     for at in allowed(condition)[:_LEAKING]:
         for name in memories(fault):
             _flawless(fault.exporter is Exporter, At(at, name, True))
 
 
 def memories(fault: faults.Fault) -> tuple[str, ...]:
-    """Return where a fault can show: a fault of dictionaries alone on the simulated device, one of capsules alone on the host."""
+    """Return the memory in which a fault can show: the simulated device for dictionaries, the host for capsules."""
     is_importer = fault.exporter is Exporter
     names = overridden(fault.importer, Importer) if is_importer else overridden(fault.exporter, Exporter)
     of_dictionary = [name for name in names if "cai" in name or "cuda_array" in name]
@@ -88,20 +88,20 @@ def memories(fault: faults.Fault) -> tuple[str, ...]:
 
 
 def is_possible(condition: tuple[Level, ...]) -> bool:
-    """Whether there is an array with these levels at all."""
+    """Return ``True`` if an array with these levels exists."""
     return bool(allowed(condition))
 
 
 @dataclass(frozen=True)
 class At:
-    """A point, the memory of its array, and whether the search includes leaks."""
+    """A point, the memory of its array, and a flag that includes leaks in the search."""
 
     point: Point
     memory: str
     leaks: bool
 
     def make_memory(self) -> Memory:
-        """That memory."""
+        """Return the memory object."""
         return HostMemory() if self.memory == "host" else simulated()
 
 
@@ -123,7 +123,7 @@ def _first(seen: Iterator[Any], right: tuple[Any, ...]) -> int | None:
 
 
 def in_thread(action: Callable[[], int | None]) -> int | None:
-    """Return the result of an action in a thread that is not the main one; 0 if the action raises."""
+    """Return the result of an action in another thread than the main one. Return 0 if the action raises."""
     found: list[int | None] = []
     thread = threading.Thread(target=lambda: found.append(action()))
     thread.start()
@@ -135,12 +135,12 @@ AFTER_REFUSAL: Level = (PATH, "after-refusal")
 
 
 def aged(condition: tuple[Level, ...]) -> dict[str, str]:
-    """Return the levels of a condition on the past of a library: its number of exchanges, and that it has refused an import."""
+    """Return the levels of a condition on the history of a library: its number of exchanges, and a refused import."""
     return {factor: level for factor, level in condition if factor == COUNT or (factor, level) == AFTER_REFUSAL}
 
 
 def remember(life: Life | None, levels: dict[str, str]) -> None:
-    """Set the memory of a library to that of a condition, in place of the exchanges or the fork."""
+    """Set the history of a library to that of a condition, in place of real exchanges or a fork."""
     if life is None:
         return
     if FORK in levels:
@@ -152,7 +152,7 @@ def remember(life: Life | None, levels: dict[str, str]) -> None:
 
 
 def _guarded(seen: Iterator[Any]) -> Iterator[Any]:
-    """Yield the observations; an unexpected exception is one, too."""
+    """Yield the observations. An unexpected exception is an observation, too."""
     try:
         yield from seen
     except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
@@ -170,11 +170,11 @@ def _seen(fault: faults.Fault, at: At) -> Iterator[Any]:
 
 
 def _copies(at: Point) -> tuple[bool | None, ...]:
-    """Requests for a copy; a large array is shared alone, because the reference copies element by element."""
+    """Return the requests for a copy. Large arrays are only shared, because the reference copies element by element."""
     return (None, True, False) if at.view.size < LARGE else (None, False)
 
 
-# -- exporters
+# Exporters
 
 
 def _exports(kind: type[Exporter], where: At) -> Iterator[Any]:
@@ -208,7 +208,7 @@ def _refused(memory: Memory) -> tuple[dict[str, Any], ...]:
 
 
 def array_of(array: Exporter, keywords: dict[str, Any]) -> Any:
-    """Return the answer of ``__dlpack__``, or the exception that it raises."""
+    """Return the result of ``__dlpack__``, or the exception that it raises."""
     try:
         return array.__dlpack__(**keywords)
     except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
@@ -233,7 +233,7 @@ def _described(array: Exporter, made: Any) -> Any:
 
 
 def _flags(tensor: dlpack.Tensor) -> int | None:
-    """The flags. That nothing is read-only, or a copy, means nothing."""
+    """Return the flags. The read-only and copied flags of an empty array are meaningless."""
     is_empty = 0 in tensor.shape
     return tensor.flags & ~_OF_ELEMENTS if is_empty and tensor.flags is not None else tensor.flags
 
@@ -283,7 +283,7 @@ def _elements(array: Exporter, taken: Imported, at: Point) -> Iterator[Any]:
 
 
 def _lives(array: Exporter) -> Iterator[Any]:
-    """Two exports that live side by side, one of which is never consumed."""
+    """Observe two exports that are alive at once, one of which is never consumed."""
     first, second = array_of(array, {"max_version": NEWEST}), array_of(array, {"max_version": NEWEST})
     yield _described(array, first)
     yield _described(array, second)
@@ -300,21 +300,21 @@ def _lives(array: Exporter) -> Iterator[Any]:
 def _published(array: Exporter, at: Point) -> Iterator[Any]:
     for _ in range(2):
         try:
-            told = array.__cuda_array_interface__
+            described = array.__cuda_array_interface__
         except Exception as error:  # noqa: BLE001 - each exception of a fault is an observation
             yield type(error).__name__
             return
-        if not isinstance(told, dict):
-            yield type(told).__name__
+        if not isinstance(described, dict):
+            yield type(described).__name__
             return
-        address, readonly = told.get("data", (0, None))
-        yield _typed({**told, "data": (_place(array, address) if isinstance(address, int) else address, readonly)})
+        address, readonly = described.get("data", (0, None))
+        yield _typed({**described, "data": (_place(array, address) if isinstance(address, int) else address, readonly)})
         taken = Importer(array.memory).take_cai(array)
         yield from _elements(array, taken, at)
 
 
 def _typed(value: Any) -> Any:
-    """With the types of everything: ``0`` is not ``False``."""
+    """Return a value with the types of all its parts, since ``0`` is not ``False``."""
     if isinstance(value, dict):
         return sorted((key, _typed(v)) for key, v in value.items())
     if isinstance(value, (tuple, list)):
@@ -323,7 +323,7 @@ def _typed(value: Any) -> Any:
 
 
 def _passed_on(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]:
-    """An import that is exported again."""
+    """Observe an import that is exported again."""
     array = at.make(Exporter, memory)
     taken = Importer(memory).take_dlpack(array)
     block = BorrowedBlock(taken.address, taken)
@@ -343,7 +343,7 @@ def _passed_on(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]
 
 
 def _let_go(kind: type[Exporter], at: Point, memory: Memory) -> Iterator[Any]:
-    """An array that only its export holds, and one whose export was refused."""
+    """Observe an array that only its export holds, and an array after a refused export."""
     array = at.make(kind, memory)
     watched = weakref.ref(array)
     made = array_of(array, {"max_version": NEWEST})
@@ -379,9 +379,9 @@ def _attempt(action: Callable[[], Any]) -> Any:
 
 
 def _leaks(action: Callable[[], Any]) -> bool:
-    """Return whether each repeat leaves blocks of Python's memory behind after a collection of garbage.
+    """Return ``True`` if each repetition leaves blocks of Python's memory behind after a garbage collection.
 
-    Other threads of the process, such as those of a test runner, also allocate. So a leak has to show in each round.
+    Other threads of the process, such as those of a test runner, also allocate. So a leak must show in each round.
     """
     for _ in range(4):
         action()
@@ -389,7 +389,7 @@ def _leaks(action: Callable[[], Any]) -> bool:
 
 
 def _grows(action: Callable[[], Any]) -> bool:
-    """Return whether most repeats of an action leave a block of Python's memory behind."""
+    """Return ``True`` if most repetitions leave a block of Python's memory behind."""
     before = _blocks()
     for _ in range(_REPEATS):
         action()
@@ -402,7 +402,7 @@ def _blocks() -> int:
     return sys.getallocatedblocks()
 
 
-# -- importers
+# Importers
 
 
 def _imports(kind: type[Importer], where: At) -> Iterator[Any]:
@@ -491,7 +491,7 @@ def _import(kind: type[Importer], array: Exporter, taken: Imported, at: Point) -
 
 
 def _side_by_side(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
-    """The same array twice, and another one like it."""
+    """Observe two imports of the same array, and one of a similar array."""
     array, other = at.make(Exporter, memory), at.make(Exporter, memory)
     importer = kind(memory)
     taken = [importer.take_dlpack(one) for one in (array, array, other)]
@@ -506,7 +506,7 @@ def _side_by_side(kind: type[Importer], at: Point, memory: Memory) -> Iterator[A
 
 
 def _consumed(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
-    """Follow a capsule, and one that is offered twice."""
+    """Observe a capsule, and a capsule that is offered twice."""
     for version in _FORMS.values():
         array = at.make(Exporter, memory)
         array.newest = version
@@ -516,7 +516,7 @@ def _consumed(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
 
 
 def _offered_twice(kind: type[Importer], array: Exporter, held: list[Any], memory: Memory) -> Iterator[Any]:
-    """Only ``held`` has the capsule."""
+    """Observe a capsule to which only ``held`` has a reference."""
     address, name = capsule.pointer(held[0]), capsule.name(held[0])
     before = dlpack.raw(address, name)
     taken = kind(memory).take_capsule(held[0])
@@ -532,7 +532,7 @@ def _offered_twice(kind: type[Importer], array: Exporter, held: list[Any], memor
 
 
 class _Offer:
-    """Another device than the array has, or an exception, where a producer answers."""
+    """An offer with another device than the array's, or with an exception in place of a capsule."""
 
     def __init__(self, array: Exporter, device: Any, error: Exception | None = None) -> None:
         self._array = array
@@ -560,7 +560,7 @@ def _elsewhere(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]
 
 
 def _failing(kind: type[Importer], at: Point, memory: Memory) -> Iterator[Any]:
-    """An import that has to fail, because no element type has these bits."""
+    """Observe an import that must fail, because no element type has these bits."""
     array = at.make(Exporter, memory)
     array.override = {"bits": 7}
     yield _attempt(lambda: kind(memory).take_dlpack(array).shape)

@@ -1,4 +1,6 @@
-"""A process that tries conditional faults: ``python -m conformance.selftest.conditional.worker`` reads requests and answers each in a line."""
+"""Worker process for conditional faults: ``python -m conformance.selftest.conditional.worker`` reads requests and answers each in a
+line.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,15 @@ from .trying import Candidate, Tried
 
 _STANDARD_ERROR = 2
 _GROUP = 100
-"""Cases of a real library that share a process while it is measured."""
+"""The number of a real library's cases that share a process while it is measured."""
 
 
 class Lost(Exception):
-    """The process has ended; the text says how."""
+    """The process has ended. The message says how."""
 
 
 class Worker:
-    """The process, seen from outside. ``folder`` is for its temporary files."""
+    """The worker process as its parent sees it. ``folder`` is for its temporary files."""
 
     def __init__(self, folder: str) -> None:
         reader, writer = os.pipe()
@@ -54,11 +56,13 @@ class Worker:
         self._answers: IO[bytes] = os.fdopen(reader, "rb")
 
     def measure(self, cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
-        """Find out what these cases reach with a library, and leave it in a file; what is told of the flawless partners."""
+        """Measure the levels that these cases reach with a library, write them to a file, and return the report on the flawless
+        partners.
+        """
         return self._ask({"measure": [case.to_json() for case in cases], "library": library, "into": str(into)})
 
     def load(self, parts: Sequence[Path], points: Sequence[Case]) -> None:
-        """Take what was measured, and the cases of the family ``combination``."""
+        """Load the measurements and the cases of the family ``combination``."""
         self._ask({"load": [str(part) for part in parts], "points": [case.to_json() for case in points]})
 
     def tried(self, names: Sequence[str]) -> list[Tried]:
@@ -66,7 +70,7 @@ class Worker:
         return [Tried(**one) for one in self._ask({"try": list(names)})["tried"]]
 
     def end(self) -> None:
-        """Kill it; what it has forked ends with it."""
+        """Kill the process and all that it has forked."""
         self._process.kill()
         self._process.wait()
 
@@ -80,12 +84,12 @@ class Worker:
             answer = b""
         if not answer.endswith(b"\n"):
             raise Lost(f"its process ended with exit code {self._process.wait()}")
-        told: dict[str, Any] = json.loads(answer)
-        return told
+        answer_data: dict[str, Any] = json.loads(answer)
+        return answer_data
 
 
 def _measure(cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
-    """In processes of their own: the cases leave behind what no later one may find, and some end the process of a real library."""
+    """Measure the cases in separate processes: a case must not affect later ones, and some end the process of a real library."""
     is_real = library != REFERENCE
     groups = [list(cases[at : at + _GROUP]) for at in range(0, len(cases), _GROUP)] if is_real else [list(cases)]
     parts = []
@@ -104,7 +108,7 @@ def _measure(cases: Sequence[Case], library: str, into: Path) -> dict[str, Any]:
 
 
 def _measured(cases: Sequence[Case], library: str, into: Path) -> tuple[int, int]:
-    """How the process that measures these cases has ended, and the number of the last case that it began."""
+    """Return the exit status of the process that measures these cases, and the number of the last case that it began."""
     is_real = library != REFERENCE
     reader, writer = os.pipe()
     pid = os.fork()
@@ -116,13 +120,13 @@ def _measured(cases: Sequence[Case], library: str, into: Path) -> tuple[int, int
                 begun = partial(_begun, writer)
                 into.write_bytes(pickle.dumps(reach.measured(cases, make, begun, is_real=is_real)))
             os._exit(0)
-        except Exception:  # noqa: BLE001 - told, and the process ends with another code
+        except Exception:  # noqa: BLE001 - printed, and the exit code shows it
             traceback.print_exc()
         finally:
             os._exit(1)
     os.close(writer)
-    with os.fdopen(reader) as told:
-        lines = told.read().split()
+    with os.fdopen(reader) as numbers:
+        lines = numbers.read().split()
     return os.waitpid(pid, 0)[1], int(lines[-1]) if lines else 0
 
 
@@ -131,9 +135,9 @@ def _begun(writer: int, number: int) -> None:
 
 
 def main() -> None:
-    """Until there are no more requests."""
+    """Answer requests until the input ends."""
     children.die_with_parent()
-    catalogue()  # once, and not in each process that is forked
+    catalogue()  # loaded once, and not in each forked process
     known = Reach(())
     caught: dict[str, list[str]] = defaultdict(list)
     for line in sys.stdin:
@@ -145,7 +149,7 @@ def main() -> None:
             measured = reach.together([pickle.loads(Path(part).read_bytes()) for part in request["load"]])
             known = measured.with_points(Case.from_json(case) for case in request["points"])
             gc.collect()
-            gc.freeze()  # what is there already need not be searched whenever a case collects garbage
+            gc.freeze()  # the garbage collector need not scan the existing objects in every case
             children.tell({})
         else:
             children.tell({"tried": [asdict(_tried(name, known, caught)) for name in request["try"]]})

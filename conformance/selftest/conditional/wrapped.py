@@ -1,7 +1,7 @@
 """Wrappers around real libraries that are wrong only under a condition, which is checked on the opened capsule.
 
-A wrapper knows less than the reference: nothing of offsets, views and second exports, and nothing of the array in a method that is called
-before there is a capsule.
+A wrapper knows less than the reference. It knows no offsets, views or second exports, and no array in a method that runs before a capsule
+exists.
 """
 
 from __future__ import annotations
@@ -38,13 +38,16 @@ from .witness import aged, in_thread, remember
 
 OF_EXPORTS = frozenset({"told_device", "asked", "exported", "outgoing"})
 KNOWING = frozenset({"asked", "exported", "outgoing", "incoming"})
-"""Methods that are called when there is a capsule, or a moment before the library makes it."""
+"""Methods that run when a capsule exists, or just before the library makes it."""
 _NAMES = ("told_device", "asked", "exported", "outgoing", "request", "incoming", "taken")
 _VERSIONS: tuple[tuple[int, int] | None, ...] = (NEWEST, (1, 0), None)
 
 
 def generated(kind: type[Wrapper], decide: Decide, names: tuple[str, ...] | None = None) -> type[Wrapper]:
-    """Return a subclass of a wrapper that asks at each call of these methods whether it is wrong now; by default of all that it replaces."""
+    """Return a subclass of a wrapper that decides at each call of these methods if it is wrong.
+
+    The default is all methods that it overrides.
+    """
     names = overridden(kind, Wrapper) if names is None else names
     life = Life(notes_refusals=False)
     made: Any = type(kind.__name__, (kind,), {name: _called(kind, name, decide, life) for name in names})
@@ -79,7 +82,7 @@ def _called(kind: type[Wrapper], name: str, decide: Decide, life: Life) -> Calla
 
 
 def _peeked(array: Any, life: Life) -> State:
-    """Return the levels in a capsule of the array that is made for this alone."""
+    """Return the levels in a capsule of the array, which is exported for this purpose only."""
     for keywords in ({"max_version": (1, 0)}, {}):
         with suppress(Exception):
             return life.of_importer(array.__dlpack__(**keywords))
@@ -87,7 +90,7 @@ def _peeked(array: Any, life: Life) -> State:
 
 
 def noted(library: str, side: Side, note: Note) -> Noted:
-    """Return a flawless wrapper around a library, with the reference, that notes the levels which its methods know."""
+    """Return a flawless wrapper around a library, with the reference, that notes the levels its methods know."""
 
     def decide(name: str, state: Callable[[], State]) -> bool:
         note(name, state())
@@ -115,13 +118,13 @@ class OfLibrary(Subject):
         self.side = Side.PRODUCER if OF_EXPORTS.intersection(self.methods) else Side.CONSUMER
 
     def partners(self, condition: tuple[Level, ...]) -> dict[str, Adapter]:
-        """The library with the fault, and the reference. It has the past that the condition names."""
+        """Return the faulty library and the reference, with the history that the condition names."""
         partners, life = self._made(condition)
         remember(life, aged(condition))
         return partners
 
     def flawless(self) -> dict[str, Adapter]:
-        """Return the library itself, which breaks some rules, and the reference."""
+        """Return the library itself, which violates some rules, and the reference."""
         return real.partners(self.library)
 
     def _made(self, condition: tuple[Level, ...]) -> tuple[dict[str, Adapter], Life]:
@@ -132,22 +135,22 @@ class OfLibrary(Subject):
         return partners, kind.life
 
     def placed(self, case: Case) -> Case:
-        """As it is: the library stands on one side of each of its cases."""
+        """Return the case unchanged: the library is on one side of each of its cases."""
         return case
 
     def witness(self, condition: tuple[Level, ...]) -> tuple[str, State]:
-        """By an exchange with the reference that goes otherwise than with the library itself."""
+        """Return the first exchange with the reference that differs from the library's own."""
         for chosen in choices(condition):
             if dict(chosen).get(LAYOUT) == "reversed" and not _survives(self.library, self.side, chosen):
                 continue
             differs = partial(self._differs, condition, chosen)
             if (in_thread(differs) if THREAD in dict(condition) else differs()) is not None:
-                told = ", ".join(f"{factor} {level}" for factor, level in chosen)
-                return told or "an ordinary array", frozenset(chosen)
+                text = ", ".join(f"{factor} {level}" for factor, level in chosen)
+                return text or "an ordinary array", frozenset(chosen)
         return "", frozenset()
 
     def _differs(self, condition: tuple[Level, ...], chosen: tuple[Level, ...]) -> int | None:
-        """Return the number of the first observation that differs from that of the library itself."""
+        """Return the number of the first observation that differs from the library's own."""
         right = _flawless(self.library, self.side, chosen)
         partners, life = self._made(condition)
         remember(life, dict(condition))
@@ -159,12 +162,12 @@ class OfLibrary(Subject):
 
 
 def runs_threads(library: str) -> bool:
-    """Whether a library says that a fork of its process may hang."""
+    """Return ``True`` if a library documents that a fork of its process may deadlock."""
     return Trait.THREADED in registry.create(library).traits
 
 
 def _survives(library: str, side: Side, chosen: tuple[Level, ...]) -> bool:
-    """Try in a fork whether a library itself lives through these exchanges: negative strides end the process of some."""
+    """Return ``True`` if the library survives these exchanges in a fork. Negative strides end the process of some libraries."""
     return in_child(lambda: str(len(_flawless(library, side, chosen)))).isdecimal()
 
 
@@ -184,7 +187,7 @@ def _seen(adapter: Adapter, side: Side, levels: dict[str, str]) -> Iterator[Any]
 
 
 def _exports(adapter: Adapter, at: Point, levels: dict[str, str]) -> Iterator[Any]:
-    """Two arrays of the library, each exported in every form."""
+    """Observe two arrays of the library, each exported in every form."""
     chosen = {**DEFAULTS, **levels}
     form = suite_points.Point(
         at.dtype,
@@ -232,7 +235,7 @@ def _attempt(action: Callable[[], Any]) -> Any:
 
 
 def _imports(adapter: Adapter, at: Point) -> Iterator[Any]:
-    """An array of the reference, imported in every form, and an exception of the producer's."""
+    """Observe an array of the reference, imported in every form, and an exception of the producer."""
     memory = HostMemory()
     for version in _VERSIONS:
         for keywords in ({}, {"copy": True}, {"copy": False}):
@@ -287,10 +290,10 @@ def _imported(adapter: Adapter, array: Exporter, keywords: dict[str, Any]) -> It
 
 
 def subjects(stage: Stage) -> list[Subject]:
-    """The faults of a stage that are wrappers."""
+    """Return the faults of a stage that are wrappers."""
     return [OfLibrary(stage, fault) for fault in stage.faults if isinstance(fault.spoil, partial)]
 
 
 def cases(library: str) -> Iterator[Case]:
-    """All cases between a library and the reference on host memory."""
+    """Return all cases between a library and the reference on host memory."""
     return real.between(library, (name for name, invariant in catalogue().items() if invariant.canary is None))

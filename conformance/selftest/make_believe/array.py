@@ -1,4 +1,4 @@
-"""What all make-believe libraries' arrays are."""
+"""Base classes of the simulated libraries' arrays."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from . import memory
 
 
 class Elements:
-    """Elements in NumPy's hands; ``owner`` is what they keep alive."""
+    """Elements in a NumPy array. ``owner`` is kept alive."""
 
     def __init__(self, host: Any, owner: Any = None) -> None:
         self.host = host
@@ -16,17 +16,15 @@ class Elements:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Elements."""
         return tuple(self.host.shape)
 
     @property
     def dtype(self) -> Any:
-        """NumPy's."""
         return self.host.dtype
 
 
 class Array(Elements):
-    """An array on the make-believe GPU, or on the host if ``gpu`` is false."""
+    """An array on the simulated GPU, or on the host if ``gpu`` is false."""
 
     def __init__(self, host: Any, *, gpu: bool = True, owner: Any = None) -> None:
         super().__init__(host, owner)
@@ -34,7 +32,6 @@ class Array(Elements):
 
     @property
     def flags(self) -> Any:
-        """NumPy's."""
         return self.host.flags
 
     @property

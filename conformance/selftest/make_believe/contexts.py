@@ -1,4 +1,4 @@
-"""Stream contexts as CV-CUDA has them from 0.18 on: a stack in each thread, left from the top; and a default that nobody assigns."""
+"""Stream contexts as in CV-CUDA from 0.18 on: a stack in each thread, and a read-only default stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Contexts:
 
     @property
     def stack(self) -> list[Context]:
-        """That of this thread."""
+        """The stack of this thread."""
         found: list[Context] = self._local.__dict__.setdefault("stack", [])
         return found
 
@@ -42,22 +42,21 @@ class Context:
         self.contexts.current.handle = stack[-1].stream.handle if stack else LEGACY
 
     def left_wrongly(self) -> None:
-        """Out of order, or in another thread."""
+        """Raise for a context that is left out of order, or in another thread."""
         raise RuntimeError("a stream context is left out of order, or in another thread")
 
 
 class Defaults(type):
-    """The class of a class ``Stream`` with a ``default`` that can only be read."""
+    """The metaclass of a class ``Stream`` with a read-only ``default``."""
 
     held: WorkStream
 
     @property
     def default(cls) -> WorkStream:
-        """The legacy default stream."""
         return cls.held
 
 
 def module(default: WorkStream, kind: type[Defaults] = Defaults) -> Any:
-    """A module with a class ``Stream`` of this kind."""
+    """Return a module with such a class ``Stream``."""
     made = kind("Stream", (), {"held": default})
     return type("cvcuda", (), {"Stream": made})

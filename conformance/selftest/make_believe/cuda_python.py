@@ -1,4 +1,4 @@
-"""Make-believe CUDA Python."""
+"""Simulated CUDA Python."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _SUCCESS, _INVALID_VALUE = 0, 1
 
 
 class Runtime:
-    """``cuda.bindings.runtime``: it knows what it has allocated, and refuses what it has freed.
+    """``cuda.bindings.runtime``, which refuses memory that it has freed.
 
-    No memory is given back, so that the address of a freed block is never that of anything else.
+    No memory is really freed, so the address of a freed block is never reused.
     """
 
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
@@ -21,21 +21,19 @@ class Runtime:
         self._freed: set[int] = set()
 
     def cudaMalloc(self, nbytes: int) -> tuple[int, int]:
-        """A block."""
         block = ctypes.create_string_buffer(nbytes)
         address = ctypes.addressof(block)
         self._blocks[address] = block
         return _SUCCESS, address
 
     def cudaMemcpy(self, to: int, source: int, nbytes: int, kind: int) -> tuple[int]:
-        """Not from or to the start of a block that was freed."""
+        """Copy, unless one side is the start of a freed block."""
         if {to, source} & self._freed:
             return (_INVALID_VALUE,)
         ctypes.memmove(to, source, nbytes)
         return (_SUCCESS,)
 
     def cudaFree(self, address: int) -> tuple[int]:
-        """Once."""
         if address not in self._blocks or address in self._freed:
             return (_INVALID_VALUE,)
         self._freed.add(address)

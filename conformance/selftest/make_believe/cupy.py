@@ -1,4 +1,4 @@
-"""Make-believe CuPy."""
+"""Simulated CuPy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from .array import Array
 
 
 class Cupy:
-    """The module."""
+    """The module ``cupy``."""
 
     def asarray(self, source: Any) -> Array:
-        """A view of what has the array interface, a copy on the GPU of what has not."""
+        """Return a view of an object with the array interface, or else a copy on the GPU."""
         if hasattr(source, "__cuda_array_interface__"):
             return Array(memory.told(source), owner=source)
         return Array(memory.copied(source))
 
     def asnumpy(self, array: Array) -> Any:
-        """A copy on the host."""
         return memory.copied(array.host)

@@ -1,4 +1,4 @@
-"""Make-believe CV-CUDA."""
+"""Simulated CV-CUDA."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from .array import Array, Elements
 
 
 class CvcudaTensor(Elements):
-    """Not an array itself: ``cuda()`` gives one."""
+    """A tensor, which offers no protocol itself: ``cuda()`` returns an object that does."""
 
     def __init__(self, host: Any, layout: str = "none", owner: Any = None) -> None:
         super().__init__(host, owner)
         self.layout = layout
 
     def cuda(self) -> Array:
-        """On the tensor's memory."""
         return Array(self.host, owner=self)
 
 
 class Cvcuda:
-    """The module. Rows are packed, and nothing else is taken."""
+    """The module ``cvcuda``. It packs rows, and accepts only packed arrays."""
 
     Type = SimpleNamespace(U8="uint8", F32="float32")
     Format = SimpleNamespace(RGB8="RGB8")
 
     def Tensor(self, shape: tuple[int, ...], kind: str, layout: str = "none", rowalign: int = 1) -> CvcudaTensor:
-        """New memory."""
         return CvcudaTensor(memory.zeros(shape, kind), layout)
 
     def as_tensor(self, source: Any, layout: str = "none") -> CvcudaTensor:
-        """On the memory of what is on the GPU; ``RuntimeError`` or ``BufferError`` for anything else."""
+        """Return a tensor on GPU memory. Raise ``RuntimeError`` or ``BufferError`` for other memory."""
         if hasattr(source, "__cuda_array_interface__"):
             host, owner = memory.told(source), source
         elif hasattr(source, "__dlpack__"):
@@ -49,8 +47,7 @@ class Cvcuda:
         return CvcudaTensor(host, layout, owner)
 
     def as_image(self, source: Any, form: str) -> CvcudaTensor:
-        """As :meth:`as_tensor`."""
         return self.as_tensor(source, "HWC")
 
     def clear_cache(self) -> None:
-        """There is none."""
+        """Do nothing: there is no cache."""

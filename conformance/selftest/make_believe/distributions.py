@@ -1,4 +1,4 @@
-"""Distributions that are not installed, and found as if they were: by the door that ``importlib.metadata`` has for finders."""
+"""Simulated distributions, which ``importlib.metadata`` finds through its interface for finders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 class MadeUp(metadata.Distribution):
-    """One whose wheel had this tag, with one file of this many bytes; ``tag`` is ``None`` if nothing tells how it was installed."""
+    """A distribution with this wheel tag and one file of this size. Without ``tag``, its installation is not recorded."""
 
     def __init__(self, name: str, *, tag: str | None = "cp312-cp312-linux_x86_64", nbytes: int = 0) -> None:
         self.called = name
@@ -24,11 +24,10 @@ class MadeUp(metadata.Distribution):
             self._texts["WHEEL"] = f"Wheel-Version: 1.0\nTag: {tag}\n"
 
     def read_text(self, filename: str) -> str | None:
-        """A file of the distribution's own folder."""
         return self._texts.get(filename)
 
     def locate_file(self, path: object) -> Path:
-        """A file that is there: what is not is left out of :attr:`files`."""
+        """Return an existing file, because :attr:`files` omits missing ones."""
         return Path(__file__)
 
 
@@ -39,18 +38,18 @@ class _Finder(metadata.DistributionFinder):
     def find_distributions(
         self, context: metadata.DistributionFinder.Context = metadata.DistributionFinder.Context()  # noqa: B008
     ) -> Iterator[MadeUp]:  # fmt: skip
-        """Those of the name that is looked for; all, if none is."""
+        """Return the distributions of the requested name, or all of them."""
         return (each for each in self._found if context.name in (None, each.called))
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """There are no modules."""
+        """Return ``None``: there are no modules."""
         return None
 
 
 def install(*made_up: MadeUp) -> Callable[[], None]:
-    """From now on they are found, before all others, until what this returns is called."""
+    """Make these distributions visible before all others, until the returned function is called."""
     finder = _Finder(made_up)
     sys.meta_path.insert(0, finder)
     return lambda: sys.meta_path.remove(finder)
@@ -58,7 +57,7 @@ def install(*made_up: MadeUp) -> Callable[[], None]:
 
 @contextmanager
 def installed(*made_up: MadeUp) -> Iterator[None]:
-    """The same for a block."""
+    """Make these distributions visible within a block."""
     remove = install(*made_up)
     try:
         yield

@@ -1,7 +1,7 @@
-"""A CUDA driver made of Python: two GPUs whose memory is the host's, for what cannot be shown without a driver.
+"""Simulated CUDA driver in Python, with two GPUs on host memory, for machines without a driver.
 
-It has the calls that the suite's own instruments make, and answers as CUDA's does. What lies above them (contexts, pointers, memory,
-handles for other processes) is the real thing; streams are those of the simulated device.
+It has the driver calls that the suite makes, and answers as CUDA does. The code above it (contexts, pointers, memory, IPC handles) is real.
+Streams are those of the simulated device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HOST, _DEVICE = 1, 2
 
 @dataclass
 class _Allocation:
-    """Memory of its own, taken when it is first touched; ``file`` is what another process can open."""
+    """Memory that is allocated at first access. ``file`` is a file that another process can open."""
 
     address: int
     nbytes: int
@@ -48,9 +48,9 @@ class _Allocation:
 
 
 class MadeUpDriver:
-    """The driver library, function by function, under the names that ``libcuda`` has for them.
+    """The driver library, with functions under their names in ``libcuda``.
 
-    Every function returns a ``CUresult``. In a fork of the process that made it, all of them answer that nothing is initialised.
+    Every function returns a ``CUresult``. In a fork, all of them report that the driver is not initialised.
     """
 
     def __init__(self) -> None:
@@ -63,31 +63,29 @@ class MadeUpDriver:
         self._streams = 0
 
     def __getattribute__(self, name: str) -> Any:
-        """A function that has not been made up raises ``AttributeError``, as one that a library does not have."""
+        """Return a function. A missing one raises ``AttributeError``, as with a real library."""
         found = object.__getattribute__(self, name)
         if name.startswith("cu") and name != "cuGetErrorName" and os.getpid() != self._home:
             return lambda *_: _NOT_INITIALIZED
         return found
 
-    # -- the library and its GPUs
+    # The library and its GPUs
 
     def cuGetErrorName(self, code: int, text: Any) -> int:
-        """The name of a code."""
         text._obj.value = _NAMES.get(code, b"CUDA_ERROR_UNKNOWN")
         return _SUCCESS
 
     def cuDeviceGetCount(self, count: Any) -> int:
-        """As many as ``CUDA_VISIBLE_DEVICES`` names, or both."""
+        """Count the GPUs of ``CUDA_VISIBLE_DEVICES``, or both."""
         count._obj.value = len(self._visible())
         return _SUCCESS
 
     def _visible(self) -> list[str]:
         return (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(SIMULATED_GPUS)))).split(",")
 
-    # -- contexts
+    # Contexts
 
     def cuDevicePrimaryCtxRetain(self, handle: Any, ordinal: int) -> int:
-        """Makes it, if it is not there."""
         if ordinal >= len(self._visible()):
             return _INVALID_DEVICE
         self._active.add(ordinal)
@@ -95,12 +93,10 @@ class MadeUpDriver:
         return _SUCCESS
 
     def cuDevicePrimaryCtxGetState(self, ordinal: int, flags: Any, active: Any) -> int:
-        """Whether it is there."""
         active._obj.value = ordinal in self._active
         return _SUCCESS
 
     def cuCtxCreate_v2(self, handle: Any, flags: int, ordinal: int) -> int:
-        """A private one, current from now on."""
         made = _FIRST_PRIVATE + len(self._private)
         self._private[made] = ordinal
         self._stack.append(made)
@@ -108,7 +104,6 @@ class MadeUpDriver:
         return _SUCCESS
 
     def cuCtxDestroy_v2(self, handle: Any) -> int:
-        """It is current no longer."""
         if self._stack and self._stack[-1] == handle.value:
             self._stack.pop()
         return _SUCCESS
@@ -121,12 +116,10 @@ class MadeUpDriver:
         return stack
 
     def cuCtxGetCurrent(self, handle: Any) -> int:
-        """The top of this thread's stack."""
         handle._obj.value = self._stack[-1] if self._stack else None
         return _SUCCESS
 
     def cuCtxGetDevice(self, ordinal: Any) -> int:
-        """The GPU of the current one."""
         if not self._stack or not self._stack[-1]:
             return _INVALID_CONTEXT
         ordinal._obj.value = self._ordinal(self._stack[-1])
@@ -136,7 +129,6 @@ class MadeUpDriver:
         return self._private.get(handle, handle - _FIRST_PRIMARY)
 
     def cuCtxSetCurrent(self, handle: Any) -> int:
-        """In the place of the top."""
         if self._stack:
             self._stack.pop()
         if handle.value:
@@ -144,37 +136,30 @@ class MadeUpDriver:
         return _SUCCESS
 
     def cuCtxPushCurrent_v2(self, handle: Any) -> int:
-        """On top."""
         self._stack.append(handle.value)
         return _SUCCESS
 
     def cuCtxPopCurrent_v2(self, handle: Any) -> int:
-        """Off the top."""
         if not self._stack:
             return _INVALID_CONTEXT
         handle._obj.value = self._stack.pop()
         return _SUCCESS
 
     def cuCtxSynchronize(self) -> int:
-        """All is done."""
         return _SUCCESS if self._stack else _INVALID_CONTEXT
 
-    # -- memory
+    # Memory
 
     def cuMemAlloc_v2(self, pointer: Any, size: Any) -> int:
-        """Memory of the current context's GPU, which another process can open."""
         return self._allocate(pointer, size, _DEVICE, file=os.memfd_create("made-up device memory"))
 
     def cuMemAllocAsync(self, pointer: Any, size: Any, stream: Any) -> int:
-        """From a pool."""
         return self._allocate(pointer, size, _DEVICE)
 
     def cuMemAllocManaged(self, pointer: Any, size: Any, flags: int) -> int:
-        """Managed."""
         return self._allocate(pointer, size, _DEVICE, managed=True)
 
     def cuMemHostAlloc(self, pointer: Any, size: Any, flags: int) -> int:
-        """Pinned."""
         return self._allocate(pointer, size, _HOST)
 
     def _allocate(self, pointer: Any, size: Any, memory_type: int, *, managed: bool = False, file: int = -1) -> int:
@@ -188,7 +173,7 @@ class MadeUpDriver:
         return _SUCCESS
 
     def cuMemFree_v2(self, pointer: Any) -> int:
-        """The addresses stay mapped: what a fault still does there kills nobody."""
+        """Free a block, but keep it mapped, so that a later access by a fault does not end the process."""
         block = self._blocks.pop(pointer.value or 0, None)
         if block is None:
             return _INVALID_VALUE
@@ -200,17 +185,15 @@ class MadeUpDriver:
     cuMemFreeHost = cuMemFree_v2
 
     def cuMemFreeAsync(self, pointer: Any, stream: Any) -> int:
-        """At once."""
+        """Free at once."""
         return self.cuMemFree_v2(pointer)
 
     def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:
-        """What is not allocated is free."""
         free._obj.value = _TOTAL_BYTES - sum(block.nbytes for block in self._blocks.values())
         total._obj.value = _TOTAL_BYTES
         return _SUCCESS
 
     def cuMemGetAddressRange_v2(self, base: Any, size: Any, pointer: Any) -> int:
-        """The allocation around an address."""
         block = self._around(pointer.value)
         if block is None:
             return _INVALID_VALUE
@@ -222,54 +205,47 @@ class MadeUpDriver:
         return next((b for b in blocks if b.address <= (address or 0) < b.address + b.nbytes), None)
 
     def cuPointerGetAttribute(self, into: Any, attribute: int, pointer: Any) -> int:
-        """Context, memory type, address, managed or not, GPU."""
         block = self._around(pointer.value)
         if block is None:
             return _INVALID_VALUE
-        told = {
+        values = {
             1: _FIRST_PRIMARY + block.ordinal,
             2: block.memory_type,
             3: pointer.value,
             8: block.managed,
             9: block.ordinal,
         }
-        into._obj.value = told[attribute]
+        into._obj.value = values[attribute]
         return _SUCCESS
 
     def cuMemcpyHtoD_v2(self, target: Any, data: Any, size: Any) -> int:
-        """At once."""
         ctypes.memmove(target.value, data, size.value)
         return _SUCCESS
 
     def cuMemcpyDtoH_v2(self, data: Any, source: Any, size: Any) -> int:
-        """At once."""
         ctypes.memmove(data, source.value, size.value)
         return _SUCCESS
 
-    # -- streams for the instruments alone: all work is done at once
+    # Streams for the suite's own driver calls, whose work is done at once
 
     def cuStreamCreate(self, handle: Any, flags: int) -> int:
-        """One more."""
         self._streams += 1
         handle._obj.value = _FIRST_STREAM + self._streams
         return _SUCCESS
 
     def cuStreamSynchronize(self, stream: Any) -> int:
-        """Nothing is pending."""
         return _SUCCESS
 
     def cuMemcpyHtoDAsync_v2(self, target: Any, data: Any, size: Any, stream: Any) -> int:
-        """At once."""
         return self.cuMemcpyHtoD_v2(target, data, size)
 
     def cuMemcpyDtoHAsync_v2(self, data: Any, source: Any, size: Any, stream: Any) -> int:
-        """At once."""
         return self.cuMemcpyDtoH_v2(data, source, size)
 
-    # -- other processes
+    # Other processes
 
     def cuIpcGetMemHandle(self, handle: Any, pointer: Any) -> int:
-        """Where the file is to be found; pools, managed and pinned memory have none."""
+        """Write the path of the memory's file into the handle. Pool, managed and pinned memory have none."""
         block = self._around(pointer.value)
         if block is None or block.file < 0:
             return _INVALID_VALUE
@@ -278,7 +254,7 @@ class MadeUpDriver:
         return _SUCCESS
 
     def cuIpcOpenMemHandle_v2(self, base: Any, handle: Any, flags: int) -> int:
-        """The same memory at an address of this process."""
+        """Map the same memory at an address of this process."""
         try:
             file = os.open(bytes(handle).rstrip(b"\0"), os.O_RDWR)
         except OSError:
@@ -286,13 +262,12 @@ class MadeUpDriver:
         return self._allocate(base, ctypes.c_size_t(os.fstat(file).st_size), _DEVICE, file=file)
 
     def cuIpcCloseMemHandle(self, base: Any) -> int:
-        """As if it were freed here."""
         return self.cuMemFree_v2(base)
 
 
 @contextmanager
 def believed() -> Iterator[None]:
-    """The suite's own instruments ask the made-up driver in this process, whether there is another or not."""
+    """Use the simulated driver for the suite's own calls in this process, also if there is a real one."""
     made = MadeUpDriver()
     context.primary.cache_clear()
     with (
@@ -306,10 +281,10 @@ _believed = believed()
 
 
 def in_private_context() -> bool:
-    """Whether another context than the primary one is current."""
+    """Return ``True`` if a context other than the primary one is current."""
     return context.current() not in (0, context.primary())
 
 
 def believe() -> None:
-    """As :func:`believed`, to the end of this process."""
+    """Use the simulated driver to the end of this process."""
     _believed.__enter__()

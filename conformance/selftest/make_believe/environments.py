@@ -1,4 +1,4 @@
-"""Environments that are not here: libraries that can do what the reference can, on a GPU that is made up."""
+"""Simulated environments: libraries with the abilities of the reference, on simulated GPUs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BOTH = (Protocol.DLPACK, Protocol.CAI)
 
 
 def with_gpus(here: Environment, *names: str, gpus: int = 1, traits: Iterable[Trait] = ()) -> Environment:
-    """Libraries of these names on the host and on so many GPUs, with what the reference can do ``here`` and more traits."""
+    """Return libraries of these names on the host and on GPUs, with the reference's abilities ``here`` and further traits."""
     return _environment(here, names, {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}, gpus, frozenset(traits))
 
 
 def on_host(here: Environment, *names: str) -> Environment:
-    """As :func:`with_gpus`, on the host alone."""
+    """Return libraries of these names on the host only."""
     return _environment(here, names, {Device.HOST: (Protocol.DLPACK,)}, 0, frozenset())
 
 
@@ -37,17 +37,17 @@ def _environment(
 
 
 def planned(environment: Environment, *invariants: str) -> Iterator[Case]:
-    """All cases that these invariants have there."""
+    """Yield all cases of these invariants in the environment."""
     for name in invariants:
         yield from catalogue()[name].cases(environment)
 
 
 def first(environment: Environment, *invariants: str) -> Iterator[Case]:
-    """The first case of each: what starts interpreters is dear, and one is enough to show it."""
+    """Yield the first case of each invariant. Cases that start interpreters are slow, and one is enough."""
     for name in invariants:
         yield next(iter(catalogue()[name].cases(environment)))
 
 
 def shared(cases: Iterable[Case]) -> Iterator[Case]:
-    """The same, those of a GPU on the simulated device: none is on a real one, which exclusive cases would have to themselves."""
+    """Move GPU cases to the simulated device, because exclusive cases would have a real GPU to themselves."""
     return (replace(case, device=Device.SIMULATED) if case.device is Device.CUDA else case for case in cases)

@@ -1,4 +1,4 @@
-"""Make-believe third-party libraries, installed as packages are, for interpreters that are started meanwhile."""
+"""Simulated third-party libraries, installed like packages for interpreters that are started meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENTRY_POINTS = "[{group}]\n{name} = {target}\n"
 
 
 class MadeUpLibrary(ReferenceAdapter):
-    """A flawless library: the reference under a name of its own, on host memory and on a GPU."""
+    """A flawless library: the reference under another name, on host memory and on a GPU."""
 
     distributions = ("cuda-interop-conformance",)
     exports = {Device.HOST: (Protocol.DLPACK,), Device.CUDA: _BOTH}
@@ -42,14 +42,14 @@ class MadeUpLibrary(ReferenceAdapter):
 
     @classmethod
     def imported(cls) -> None:
-        """What happens when its module is imported: nothing."""
+        """Do nothing at the import of the module. A fault overrides this."""
 
 
 Kind = TypeVar("Kind", bound=type[MadeUpLibrary])
 
 
 def announce(folder: Path, name: str, target: str) -> None:
-    """Put into a folder what makes an adapter known: the metadata of an installed package with an entry point."""
+    """Write the metadata of an installed package with an entry point for an adapter."""
     info = folder / f"{name}_library-1.0.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text(_METADATA.format(name=name))
@@ -57,9 +57,9 @@ def announce(folder: Path, name: str, target: str) -> None:
 
 
 class Site:
-    """A folder in front of the path of the interpreters that are started meanwhile, with flawless libraries of these names.
+    """A folder at the front of ``PYTHONPATH`` for new interpreters, with flawless libraries of these names.
 
-    ``first`` are functions that these interpreters call before anything else.
+    These interpreters call the functions in ``first`` before anything else.
     """
 
     def __init__(self, *names: str, first: tuple[Callable[[], None], ...] = ()) -> None:
@@ -69,7 +69,7 @@ class Site:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """For a stage's ``around``."""
+        """Create the folder and set ``PYTHONPATH`` within a block, as a stage's ``around``."""
         self._folder = Path(tempfile.mkdtemp(prefix="site-"))
         for name in self._names:
             self.install(name, MadeUpLibrary)
@@ -80,13 +80,13 @@ class Site:
             yield
 
     def install(self, name: str, kind: type[MadeUpLibrary]) -> None:
-        """Under this name, in the place of what is there."""
+        """Write the library of this name, and replace an existing one."""
         module = _MODULE.format(module=kind.__module__, kind=kind.__qualname__, name=name)
         (self._folder / f"{name}.py").write_text(module)
         announce(self._folder, name, f"{name}:Adapter")
 
     def fault(self, stage: Stage, name: str, *caught_by: str, bugs: str = "") -> Callable[[Kind], Kind]:
-        """Register the decorated class, installed under this name, as a fault; its docstring is the statement."""
+        """Register the decorated class, installed under this name, as a fault. Its docstring is the statement."""
 
         def register(kind: Kind) -> Kind:
             def spoil(_: Partners) -> None:
@@ -106,6 +106,6 @@ def _called(function: Callable[[], None]) -> str:
 
 
 def come_first() -> None:
-    """In this process announced adapters take the place of ours that have the same name."""
+    """Let announced adapters replace built-in ones of the same name in this process."""
     for point in metadata.entry_points(group=registry.ENTRY_POINTS):
         registry._OURS.pop(point.name, None)

@@ -1,4 +1,4 @@
-"""The make-believe libraries as adapters, on the simulated device, and what is told of them to plan cases."""
+"""Adapters of the simulated libraries on the simulated device, and the environments for planning their cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .torch import Tensor, Torch
 
 
 class MakeBelieve(Adapter):
-    """One of them. ``wrap`` makes its array of a NumPy one, ``take`` is its documented import."""
+    """A simulated library. ``wrap`` makes its array from a NumPy array. ``take`` is its documented import."""
 
     distributions = ()
     traits = frozenset({Trait.WRITES})
@@ -34,57 +34,50 @@ class MakeBelieve(Adapter):
     def __init__(self, name: str, module: Any, wrap: Callable[[Any], Any], take: Callable[[Any], Any]) -> None:
         self.name = name  # type: ignore[misc]
         self.runtime = module
-        """Where the adapter for CUDA Python has ``cuda.bindings.runtime``."""
+        """The attribute in which the CUDA Python adapter has ``cuda.bindings.runtime``."""
         self._wrap = wrap
         self._take = take
         self._numpy = NumpyAdapter()
 
     def load(self) -> None:
-        """NumPy, whose memory it is."""
         self._numpy.load()
 
     def module(self) -> Any:
-        """The make-believe module."""
         return self.runtime
 
     def empty(self, dtype: DType, shape: tuple[int, ...], device: Device) -> Any:
-        """Zeros."""
         return self._wrap(memory.zeros(shape, numpy_dtype(dtype)))
 
     def view(self, array: Any, step: Step) -> Any:
-        """NumPy's."""
         return self._wrap(self._numpy.view(array.host, step))
 
     def describe(self, array: Any) -> View:
-        """NumPy's, on the make-believe GPU."""
         host = array.host
         where = 2 if getattr(array, "gpu", True) else 1
         return View(host.ctypes.data, tuple(host.shape), tuple(host.strides), dtype_name(host.dtype), (where, 0))
 
     def read(self, array: Any) -> bytes:
-        """Row-major."""
         return self._numpy.read(array.host)
 
     def write(self, array: Any, data: bytes) -> None:
-        """All elements."""
         self._numpy.write(array.host, data)
 
     def exporter(self, array: Any, protocol: Protocol) -> Any:
-        """A CV-CUDA tensor's ``cuda()``."""
         return array.cuda() if isinstance(array, CvcudaTensor) else array
 
     def take(self, offer: Any, protocol: Protocol, device: Device, **keywords: Any) -> Any:
-        """By the call that is documented."""
         return self._take(offer)
 
 
 def libraries() -> dict[str, Adapter]:
-    """All of them, with the real NumPy and the reference."""
+    """Return all simulated libraries, with the real NumPy and the reference."""
     cupy, torch, pycuda, cvcuda = Cupy(), Torch(), Pycuda(), Cvcuda()
 
     def gpuarray(offer: Any) -> Any:
-        told = offer.__cuda_array_interface__
-        return pycuda.gpuarray.GPUArray(told["shape"], told["typestr"], told["data"][0], told.get("strides"), offer)
+        described = offer.__cuda_array_interface__
+        return pycuda.gpuarray.GPUArray(
+            described["shape"], described["typestr"], described["data"][0], described.get("strides"), offer
+        )
 
     made: dict[str, Adapter] = {
         "cupy": MakeBelieve("cupy", cupy, Array, lambda offer: cupy.asarray(offer)),
@@ -102,7 +95,7 @@ def libraries() -> dict[str, Adapter]:
     return made
 
 
-# -- planning
+# Planning
 
 _TYPES = ("float32", "uint8")
 _LAYOUTS = ("c-order", "fortran", "reversed", "empty")
@@ -113,13 +106,13 @@ def library(
     name: str, device: Device = Device.CUDA, *, types: tuple[str, ...] = _TYPES, protocols: tuple[Protocol, ...] = (Protocol.CAI,),
     layouts: tuple[str, ...] = _LAYOUTS, traits: Iterable[Trait] = (), versions: dict[str, str] | None = None,
 ) -> Library:  # fmt: skip
-    """What a probe would tell of a library that works on this device."""
+    """Return a library as a probe on this device would describe it."""
     side = Side(types, layouts, protocols, protocols)
     return Library(name, versions or {}, frozenset(traits), None, {device: side})
 
 
 def environment() -> Environment:
-    """What probes would tell of :func:`libraries`, if their GPU was a real one: a few types and layouts are enough."""
+    """Return the environment that probes of :func:`libraries` on a real GPU would measure. A few types and layouts are enough."""
     everywhere = library("torch")
     return Environment(
         (

@@ -1,4 +1,4 @@
-"""Make-believe libraries for the programs that a case starts: found before the real ones, and spoiled there."""
+"""Simulated libraries for the programs that a case starts: imported in place of the real ones, with a fault."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .pycuda import Pycuda
 _STARTED = Path(__file__).with_name("started")
 _PATH = "PYTHONPATH"
 _SPOIL = "CONFORMANCE_SELFTEST_SPOIL"
-"""Environment variable: ``module:function`` of what spoils the libraries of a program."""
+"""The environment variable with ``module:function`` of the fault in a program's libraries."""
 
 Modules = dict[str, Any]
-"""The libraries of a program by their names."""
+"""The libraries of a program by name."""
 
 
 @contextmanager
 def ahead_of_the_real_ones() -> Iterator[None]:
-    """Programs that are started meanwhile find the make-believe libraries."""
+    """Let programs that are started within the block import the simulated libraries."""
     path = os.pathsep.join(filter(None, (str(_STARTED), os.environ.get(_PATH))))
     with mock.patch.dict(os.environ, {_PATH: path}):
         yield
 
 
 def in_programs(spoil: Callable[[Modules], None]) -> Spoil:
-    """A fault of the programs that the cases start: they are told its name, and look it up."""
+    """Return a fault for the programs that the cases start. They get its name and look it up."""
 
     @wraps(spoil)
     def tell(found: Partners) -> None:
@@ -47,7 +47,7 @@ def in_programs(spoil: Callable[[Modules], None]) -> Spoil:
 
 @cache
 def modules() -> Modules:
-    """In a program: its libraries, made and spoiled at the first import of one. A make-believe driver comes with them."""
+    """Return a program's libraries with their fault, made at the first import. A simulated driver comes with them."""
     driver.believe()
     context.set_current(context.primary())
     made: Modules = {"pycuda": Pycuda(), "cvcuda": Cvcuda()}

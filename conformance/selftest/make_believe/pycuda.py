@@ -1,4 +1,4 @@
-"""Make-believe PyCUDA."""
+"""Simulated PyCUDA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .array import Array
 
 
 class GPUArray(Array):
-    """New memory, or with ``gpudata`` a view of memory that is there already."""
+    """An array on new memory, or with ``gpudata`` on existing memory."""
 
     def __init__(
         self, shape: tuple[int, ...], dtype: Any, gpudata: int | None = None, strides: Any = None, base: Any = None
@@ -26,37 +26,32 @@ class GPUArray(Array):
 
     @property
     def ptr(self) -> int:
-        """Address of element 0."""
         return int(self.host.ctypes.data)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes."""
+        """The strides in bytes."""
         return tuple(self.host.strides)
 
     @property
     def size(self) -> int:
-        """Elements in all."""
         return int(self.host.size)
 
     @property
     def ndim(self) -> int:
-        """Dimensions."""
         return int(self.host.ndim)
 
     def get(self) -> Any:
-        """A copy on the host."""
         return memory.copied(self.host)
 
     def set(self, host: Any) -> None:
-        """Overwrite all elements."""
         self.host[...] = host
 
 
 class Kernels:
-    """``pycuda.driver`` as far as kernels and streams go: it knows the suite's own kernels by name, and works on the simulated device.
+    """``pycuda.driver`` for kernels and streams. It knows the suite's kernels by name, and runs them on the simulated device.
 
-    What has the array interface is an argument like any other. Its stream is waited for before a kernel begins.
+    An object with the array interface is a valid argument. The kernel waits for its published stream.
     """
 
     def __init__(self) -> None:
@@ -69,12 +64,11 @@ class Kernels:
         )
 
     def launch(self, name: str, *arguments: Any, block: Any, grid: Any, stream: WorkStream | None = None) -> None:
-        """A kernel, on a stream."""
         numbers = [self.number(argument, stream) for argument in arguments]
         getattr(self, name)(*numbers, _handle(stream))
 
     def number(self, argument: Any, stream: WorkStream | None) -> int:
-        """What a kernel gets for an argument."""
+        """Return the number that a kernel gets for an argument."""
         described = getattr(argument, "__cuda_array_interface__", None)
         if described is None:
             return int(argument)
@@ -82,25 +76,21 @@ class Kernels:
         return self.pointer(described)
 
     def follow(self, described: Any, stream: WorkStream | None) -> None:
-        """Have the launch wait for a published stream."""
+        """Make the launch wait for a published stream."""
         published = described.get("stream") if described["version"] >= 3 else None
         if published not in (None, _handle(stream)):
             self.streams.wait(_handle(stream), published)
 
     def pointer(self, described: Any) -> int:
-        """The published address."""
         return int(described["data"][0])
 
     def copy_words(self, target: int, source: int, count: int, stream: int) -> None:
-        """As :data:`conformance.cuda.kernels.PTX` has it."""
         self.streams.copy(target, source, 4 * count, stream)
 
     def store_address(self, target: int, address: int, stream: int) -> None:
-        """As :data:`conformance.cuda.kernels.PTX` has it."""
         ctypes.c_uint64.from_address(target).value = address
 
     def add_to_words(self, address: int, count: int, value: int, stream: int) -> None:
-        """As :data:`conformance.cuda.kernels.PTX` has it."""
         words = (ctypes.c_uint32 * count).from_address(address)
         for i in range(count):
             words[i] += value
@@ -111,11 +101,11 @@ def _handle(stream: WorkStream | None) -> int:
 
 
 class Pycuda:
-    """The package, with those of its modules that the adapter and the pages use."""
+    """The package ``pycuda`` with the modules that the adapter and the pages use."""
 
     def __init__(self) -> None:
         self.autoinit: Callable[[], None] = lambda: None
-        """What the import of ``pycuda.autoinit`` does: contexts mean nothing on host memory."""
+        """The effect of ``import pycuda.autoinit``: none, because host memory has no contexts."""
         self.driver = SimpleNamespace(Context=SimpleNamespace(synchronize=lambda: None))
         self.gpuarray = SimpleNamespace(to_gpu=_to_gpu, GPUArray=GPUArray)
 

@@ -1,4 +1,7 @@
-"""Make-believe libraries for what CV-CUDA's pages promise of streams: the reference in each one's place, on the simulated device."""
+"""Simulated libraries for CV-CUDA's documented promises about streams.
+
+The reference stands in for each library, on the simulated device.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +22,27 @@ _STREAMING = (Trait.STREAMS, Trait.CURRENT_STREAM)
 
 
 class Wrapping(Importer):
-    """Waits for the device where the stream is a default one or unknown, for nothing at -1, else by an event."""
+    """An importer that synchronizes the device for a default or unknown stream, skips the wait for -1, and waits by an event otherwise."""
 
     def follow(self, published: int | None) -> None:
-        """As the pages say."""
         if published in (None, 0, LEGACY, PER_THREAD):
             self.wait_for_default(published)
         elif published != -1:
             self.wait_for(published)
 
     def read_cai(self, described: Any) -> Any:
-        """0 is as good as 1."""
+        """Read the dictionary with stream 0 as the legacy default stream."""
         return super().read_cai({**described, "stream": LEGACY} if described.get("stream") == 0 else described)
 
     def wait_for_default(self, published: int | None) -> None:
-        """The device."""
         self.memory.streams().synchronize_device()
 
     def wait_for(self, published: int | None) -> None:
-        """An event."""
         super().follow(published)
 
 
 class Cvcuda(ReferenceAdapter):
-    """Remembers on which stream a buffer was used last."""
+    """A library that records the stream of a buffer's last use."""
 
     name = "cvcuda"
     opt_out = -1
@@ -55,46 +55,40 @@ class Cvcuda(ReferenceAdapter):
         self._contexts = Contexts(self.current)
 
     def using(self, stream: WorkStream) -> AbstractContextManager[Any]:
-        """A context of this thread."""
         return self.context_class(self._contexts, stream)
 
     def module(self) -> Any:
-        """What has the class of streams."""
         return module(self.default_stream(Device.SIMULATED), self.defaults_class)
 
     def fill(self, array: Any, value: int, stream: WorkStream) -> None:
-        """After the last use."""
         view = self.describe(array)
         self.follow(array, stream)
         self.streams().fill(view.address, view.shape[1], value, stream.handle)
         array.writer = stream
 
     def copy(self, into: Any, array: Any, stream: WorkStream) -> None:
-        """After the last use."""
         view = self.describe(array)
         self.follow(array, stream)
         self.streams().copy(self.describe(into).address, view.address, 4 * view.shape[1], stream.handle)
         array.writer = stream
 
     def follow(self, array: Any, stream: WorkStream) -> None:
-        """By an event."""
         last = getattr(array, "writer", None)
         if last is not None and last.handle != stream.handle:
             self.streams().wait(stream.handle, last.handle)
 
     def streams(self) -> Streams:
-        """Of the simulated device."""
         return self.memory(Device.SIMULATED).streams()
 
 
 class Cupy(ReferenceAdapter):
-    """Publishes the stream that an array was written on."""
+    """A library that publishes the stream that wrote an array."""
 
     name = "cupy"
 
 
 class Version2(Exporter):
-    """Publishes the version that says nothing of streams."""
+    """Publishes interface version 2, which has no stream."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -103,18 +97,18 @@ class Version2(Exporter):
 
 
 class Torch(ReferenceAdapter):
-    """Publishes no stream, under a version that has none."""
+    """A library that publishes no stream, under interface version 2."""
 
     name = "torch"
     exporter_class: type[Exporter] = Version2
 
 
 def libraries() -> dict[str, Adapter]:
-    """All that take part."""
+    """Return all libraries of the stage."""
     return {adapter.name: adapter for adapter in (ReferenceAdapter(), Cupy(), Torch(), Cvcuda())}
 
 
 def environment() -> Environment:
-    """What probes would tell of them, if their GPU was a real one."""
+    """Return the environment that probes of these libraries on a real GPU would measure."""
     versions = {"cvcuda": {"cvcuda-cu13": "0.19.0"}}
     return Environment(tuple(library(name, traits=_STREAMING, versions=versions.get(name)) for name in libraries()))

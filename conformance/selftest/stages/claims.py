@@ -115,8 +115,8 @@ def as_tensor_forgets_strides(found: Partners) -> None:
     """Imports every array as packed in ``cvcuda.as_tensor``."""
 
     def as_tensor(source: Any, layout: str = "none") -> CvcudaTensor:
-        told = source.__cuda_array_interface__
-        return CvcudaTensor(memory.at(told["data"][0], told["shape"], told["typestr"]), layout, source)
+        described = source.__cuda_array_interface__
+        return CvcudaTensor(memory.at(described["data"][0], described["shape"], described["typestr"]), layout, source)
 
     _module(found, "cvcuda").as_tensor = as_tensor
 

@@ -141,7 +141,7 @@ def refuses_lazy_elements_by_a_key(found: Partners) -> None:
 
 @STAGE.fault(_RELEASES)
 def keeps_what_it_refuses(found: Partners) -> None:
-    """Keeps a reference to every array whose export it refuses."""
+    """Keeps a reference to every array that it refuses to export."""
     kept: list[Exporter] = []
 
     def check_pending(self: Exporter) -> None:

@@ -118,7 +118,7 @@ class _DanglingDestructor(Exporter):
 
 @STAGE.fault(_CAPSULE)
 def the_destructor_is_gone(partners: Partners) -> None:
-    """Exports a capsule whose destructor is unloaded before the interpreter ends."""
+    """Exports a capsule with a destructor that is unloaded before the interpreter ends."""
     _with(partners, exporter=_DanglingDestructor)
 
 

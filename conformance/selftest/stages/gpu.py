@@ -130,7 +130,7 @@ class RemembersEveryExport(Exporter):
 
 @_imports_by(_MEMORY)
 class RemembersEveryDictionary(Importer):
-    """Keeps a reference to every object whose array interface it has read."""
+    """Keeps a reference to every object that it has imported by the array interface."""
 
     read: ClassVar[list[Any]] = []
 

@@ -1,4 +1,4 @@
-"""Stage ``kernel-arguments``: the PyCUDA adapter on a simulated PyCUDA whose kernels wait for the streams of their arguments.
+"""Stage ``kernel-arguments``: the PyCUDA adapter on a simulated PyCUDA with kernels that wait for the streams of their arguments.
 
 Streams and latches belong to the simulated device.
 """

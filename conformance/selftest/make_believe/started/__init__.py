@@ -1,1 +1,1 @@
-"""What a program imports in place of the real libraries where this folder is on ``PYTHONPATH``."""
+"""Modules that a program imports in place of the real libraries if this folder is on ``PYTHONPATH``."""

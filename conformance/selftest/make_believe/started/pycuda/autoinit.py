@@ -1,4 +1,4 @@
-"""``import pycuda.autoinit``: makes the context."""
+"""``import pycuda.autoinit``, which creates the context."""
 
 from __future__ import annotations
 
