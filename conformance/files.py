@@ -43,14 +43,14 @@ class Unreadable(UserError):
         self.path, self.why, self.line = path, why, line
 
     def __str__(self) -> str:
-        return self._told(str(self.path))
+        return self._message(str(self.path))
 
     @property
     def brief(self) -> str:
         """Message without the folder, for a sentence that already names the folder."""
-        return self._told(self.path.name)
+        return self._message(self.path.name)
 
-    def _told(self, name: str) -> str:
+    def _message(self, name: str) -> str:
         return f"line {self.line} of {name} {self.why}" if self.line else f"{name} {self.why}"
 
 
@@ -145,7 +145,7 @@ def _not_own(found: os.stat_result) -> str:
 
 def _check_kind(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise Unreadable(path, next((told for is_one, told in _KINDS if is_one(mode)), "is a link, not a file"))
+        raise Unreadable(path, next((kind for is_one, kind in _KINDS if is_one(mode)), "is a link, not a file"))
 
 
 def read(path: Path, most: int = MOST, *, own: bool = False) -> bytes:
@@ -186,7 +186,7 @@ def write(path: Path, content: str | bytes) -> None:
     file. A device, a pipe or a descriptor of this process (``/dev/stdout``) is written to. Raises OSError if the write
     fails, and then leaves no temporary file.
     """
-    with _told_by(path):
+    with _naming(path):
         _write(path, _encoded(content))
 
 
@@ -213,7 +213,7 @@ def write_own(path: Path, content: str | bytes) -> None:
 
     A link at the path is replaced and never followed, because another user may have created it.
     """
-    with _told_by(path), links.entry(path, follow=False) as (folder, name):
+    with _naming(path), links.entry(path, follow=False) as (folder, name):
         try:
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -225,7 +225,7 @@ def write_own(path: Path, content: str | bytes) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file of the suite in a folder of results, if it is there. Raises OSError for a folder in its place."""
-    with _told_by(path), suppress(FileNotFoundError), links.entry(path, follow=False) as (folder, name):
+    with _naming(path), suppress(FileNotFoundError), links.entry(path, follow=False) as (folder, name):
         try:
             os.unlink(name, dir_fd=folder)
         except IsADirectoryError as error:
@@ -237,7 +237,7 @@ def make_folder(path: Path, *, tried: bool = False) -> None:
 
     Raises OSError, also if another user may have put the folder, or a link to it, in this place (:mod:`.links`).
     """
-    with _told_by(path), links.folder(path) as folder:
+    with _naming(path), links.folder(path) as folder:
         if tried:
             tempfile.TemporaryFile(dir=f"/proc/self/fd/{folder}").close()
 
@@ -245,7 +245,7 @@ def make_folder(path: Path, *, tried: bool = False) -> None:
 def make_above(path: Path) -> None:
     """Create the folders above a file that the user named. Raises OSError as :func:`make_folder`."""
     if _given(path) is None:
-        with _told_by(path), links.entry(path, follow=False, make=True):
+        with _naming(path), links.entry(path, follow=False, make=True):
             return
 
 
@@ -260,7 +260,7 @@ def is_regular(path: Path) -> bool:
 
 
 @contextmanager
-def _told_by(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Set the path of every OSError inside the context."""
     try:
         yield

@@ -60,7 +60,7 @@ class _Way:
         self._left = deque(_parts(text))
         self._links = 0
         self.folder = os.open("/" if text.startswith("/") else ".", _LOOK | os.O_DIRECTORY)
-        self.troubles = [self.told]
+        self.troubles = [self.trouble]
         """For each folder on the way, the reason why another user could replace an entry in it, or ``None``."""
 
     def __enter__(self) -> _Way:
@@ -70,10 +70,10 @@ class _Way:
         os.close(self.folder)
 
     @property
-    def told(self) -> str | None:
+    def trouble(self) -> str | None:
         """Reason why another user could replace an entry of the current folder, or ``None``."""
-        told = private.trouble(os.fstat(self.folder))
-        return told and f"{os.readlink(f'/proc/self/fd/{self.folder}')} {told}"
+        found = private.trouble(os.fstat(self.folder))
+        return found and f"{os.readlink(f'/proc/self/fd/{self.folder}')} {found}"
 
     def end(self, *, follow: bool, make: bool) -> str:
         """Walk to the folder of the last entry and return the entry's name."""
@@ -137,7 +137,7 @@ class _Way:
     def _enter(self, folder: int) -> None:
         os.close(self.folder)
         self.folder = folder
-        self.troubles.append(self.told)
+        self.troubles.append(self.trouble)
 
 
 def _parts(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Progress on the terminal."""
+"""Progress lines on the terminal."""
 
 from __future__ import annotations
 

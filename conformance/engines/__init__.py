@@ -1,1 +1,1 @@
-"""Where cells run: this environment, one made from the lock, or a container. Never imported inside a cell."""
+"""Engines that run cells: the current environment, virtual environments, and containers. Never imported inside a cell."""

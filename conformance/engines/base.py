@@ -39,7 +39,7 @@ class Engine(Protocol):
         """Request an orderly stop of a running cell. Does not wait."""
 
     def kill(self, task: Task, process: subprocess.Popen[bytes]) -> None:
-        """End a running cell at once."""
+        """Kill a running cell immediately."""
 
     def ended(self, task: Task, code: int, said: str, *, wrote: bool) -> Ending:
         """Return how a cell ended, and remove its remains.

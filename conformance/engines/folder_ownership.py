@@ -25,8 +25,8 @@ def check(option: str, out: Path, advice: str, cells: Iterable[str] = (), *, con
             as a clause.
     """
     folders = [(records.CANDIDATES, None), *((cell, contained) for cell in cells)]
-    told = (_open(records.folder_of(out, name), other) for name, other in folders if os.path.lexists(out / name))
-    _refuse(option, links.exchange(out) or next(filter(None, told), None), advice)
+    troubles = (_open(records.folder_of(out, name), other) for name, other in folders if os.path.lexists(out / name))
+    _refuse(option, links.exchange(out) or next(filter(None, troubles), None), advice)
 
 
 def check_tests(option: str, out: Path, advice: str) -> None:

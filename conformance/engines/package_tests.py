@@ -176,7 +176,7 @@ class _Reading:
         self.parser.StartElementHandler = self._begin
         self.parser.EndElementHandler = self._end
         self._open: list[str] = []
-        self._told: set[str] = set()
+        self._tags: set[str] = set()
 
     def _refuse(self, *_: object) -> None:
         raise ValueError("it has a document type, with which a few lines can expand to gigabytes")
@@ -185,23 +185,23 @@ class _Reading:
         if len(self._open) == _MOST_LEVELS:
             raise ValueError("it is nested too deeply")
         if self._open and self._open[-1] == _TEST:
-            self._told.add(tag)
+            self._tags.add(tag)
         self._open.append(tag)
 
     def _end(self, tag: str) -> None:
         self._open.pop()
         if tag == _TEST:
-            self.counted[_outcome(self._told)] += 1
-            self._told = set()
+            self.counted[_outcome(self._tags)] += 1
+            self._tags = set()
 
 
 _TEST = "testcase"
 _MOST_LEVELS = 50
 
 
-def _outcome(told: set[str]) -> str:
+def _outcome(tags: set[str]) -> str:
     words = (("error", "errors"), ("failure", "failed"), ("skipped", "skipped"))
-    return next((word for tag, word in words if tag in told), "passed")
+    return next((word for tag, word in words if tag in tags), "passed")
 
 
 _BY_LIFECYCLE = {

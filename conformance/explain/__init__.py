@@ -1,1 +1,1 @@
-"""What an invariant, a clause, a family or a case is about, for somebody who has just met its name."""
+"""Explanations of invariants, clauses, families and cases, for readers who see a name for the first time."""

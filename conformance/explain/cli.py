@@ -1,4 +1,4 @@
-"""The command ``explain``."""
+"""Command ``explain``."""
 
 from __future__ import annotations
 

@@ -28,17 +28,17 @@ _VERDICTS = {
 }
 
 
-def show(screen: Screen, told: Explanation, *, everything: bool) -> None:
+def show(screen: Screen, explanation: Explanation, *, everything: bool) -> None:
     """Print all parts of the explanation except the cases of this environment."""
     most = None if everything else _MOST
-    _HEADS[told.subject.kind](screen, told.subject)
-    _show_clauses(screen, told)
-    if told.subject.kind is Kind.CLAUSE:
-        _title(screen, "Checked by", many(len(told.subject.invariants), "invariant"))
-        _show_invariants(screen, told.subject.invariants)
-    _show_bugs(screen, "Real bugs that it would have caught", told.bugs, most)
-    _show_bugs(screen, "Real bugs of the same class", told.similar, most)
-    _show_faults(screen, told.faults, most)
+    _HEADS[explanation.subject.kind](screen, explanation.subject)
+    _show_clauses(screen, explanation)
+    if explanation.subject.kind is Kind.CLAUSE:
+        _title(screen, "Checked by", many(len(explanation.subject.invariants), "invariant"))
+        _show_invariants(screen, explanation.subject.invariants)
+    _show_bugs(screen, "Real bugs that it would have caught", explanation.bugs, most)
+    _show_bugs(screen, "Real bugs of the same class", explanation.similar, most)
+    _show_faults(screen, explanation.faults, most)
 
 
 def _needs(subject: Subject) -> str:
@@ -146,8 +146,8 @@ def _title(screen: Screen, text: str, beside: str = "") -> None:
     screen.line(screen.paint(text, "bold") + (screen.paint(f"  {beside}", "dim") if beside else ""))
 
 
-def _show_clauses(screen: Screen, told: Explanation) -> None:
-    subject = told.subject
+def _show_clauses(screen: Screen, explanation: Explanation) -> None:
+    subject = explanation.subject
     _title(screen, "Expected by clauses of the specifications" if subject.kind is not Kind.CLAUSE else "Requirement")
     for clause in subject.clauses:
         screen.line(f"{_MARGIN}{screen.paint(clause.id, 'bold')}  {screen.paint(duty(clause), 'dim')}")

@@ -17,8 +17,8 @@ def reason(output: str) -> str:
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     failed = _failed_step(lines)
     said = [match["text"] for line in lines if (match := _SAID.match(line)) and match["vertex"] == failed]
-    told = [text for text in said if text and not _NOISE.match(text)] or lines
-    last = "\n".join(told[-LINES:]) or "the engine printed nothing"
+    shown = [text for text in said if text and not _NOISE.match(text)] or lines
+    last = "\n".join(shown[-LINES:]) or "the engine printed nothing"
     if NO_SPACE in output.lower() and NO_SPACE not in last.lower():
         return f"{NO_SPACE}\n{last}"
     return last

@@ -24,7 +24,7 @@ from .mistakes import Mistakes, nearest
 MOST_BYTES = 1 << 20
 MOST_LEVELS = 20
 _NO_NUMBER = re.compile(r"\d{101}")
-"""Pattern of numbers that are refused: Python limits conversions of numbers with thousands of digits."""
+"""Pattern of rejected numbers, because Python limits the conversion of numbers with thousands of digits."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A list with its line number."""
 
     items: tuple[Node, ...]
     line: int

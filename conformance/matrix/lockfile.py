@@ -103,7 +103,7 @@ class NoLock(ValueError):
 
 
 def parse(path: Path) -> Lock:
-    """Return the lock in a file.
+    """Return the parsed content of a lock file.
 
     Raises:
         NoLock: the file is not a lock, or an edit made it invalid.

@@ -9,7 +9,7 @@ from itertools import combinations, product
 from math import prod
 
 Choice = Mapping[str, str]
-"""A value for each axis, or for some of them."""
+"""A value for each axis, or for some axes."""
 Clause = Mapping[str, frozenset[str]]
 """A set of values for some axes. A choice fits if it has one of these values on each of the axes."""
 

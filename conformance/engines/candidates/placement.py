@@ -57,7 +57,7 @@ class Placing:
         return tuple(self._with(cell, places[cell.name], holdings[cell.name]) for cell in chosen)
 
     def _homeless(self, known: Collection[str]) -> list[str]:
-        """A sentence for each candidate whose distribution is in no cell."""
+        """Return a sentence for each candidate whose distribution is in no cell."""
         found: list[str] = []
         for one in (one for one in self.asked if not any(_is(one, name) for name in known)):
             hint = meant(one.name, known, "choose cells that contain it, or correct the name")

@@ -122,10 +122,10 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _check(archive: zipfile.ZipFile, name: str, version: Version) -> None:
     _check_entries(archive)
-    told = _metadata(archive, name)
-    if canonicalize_name(told["Name"] or "") != name or not _equal(told["Version"] or "", version):
+    found = _metadata(archive, name)
+    if canonicalize_name(found["Name"] or "") != name or not _equal(found["Version"] or "", version):
         raise NoWheel(
-            f"its metadata names {told['Name']} {told['Version']}, its file name {name} {version}; build it again"
+            f"its metadata names {found['Name']} {found['Version']}, its file name {name} {version}; build it again"
         )
     installed = [parts for file in archive.namelist() if (parts := _installed(file))]
     tops = {parts[0].partition(".")[0] for parts in installed}
