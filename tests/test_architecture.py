@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import conformance
+from conformance.engines import digests
 
 ROOT = Path(conformance.__file__).parent
 MAY_IMPORT = {
@@ -55,6 +56,19 @@ MAY_IMPORT = {
         "repro", "runs", "gate",
     },
 }  # fmt: skip
+
+
+def test_a_change_of_any_package_that_decides_results_makes_them_stale() -> None:
+    """The invariants, the programs that they start and the execution of cases, with all packages that these may import."""
+    found, waiting = set(), ["suite", "programs", "execution"]
+    while waiting:
+        package = waiting.pop()
+        if package not in found:
+            found.add(package)
+            waiting += [name for name in MAY_IMPORT.get(package, ()) if name in MAY_IMPORT]
+    assert found <= set(digests.DECIDES)
+
+
 OUTSIDE = ("matrix", "images", "engines", "runs", "gate")
 """What runs outside the cells: nothing that runs inside one may need it, or what it brings."""
 JUDGES = ("protocols", "cuda", "reference")

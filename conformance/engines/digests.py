@@ -11,7 +11,9 @@ import conformance
 from conformance import files
 
 SUITE = Path(conformance.__file__).parent
-DECIDES = ("adapters", "cuda", "execution", "launcher.py", "protocols", "reference", "suite", "verdict.py")
+DECIDES = (
+    "adapters", "checks", "cuda", "execution", "faults", "launcher.py", "ordering", "programs", "protocols", "reference", "suite", "verdict.py",
+)  # fmt: skip
 """Packages and modules that affect results. A change in any other module, such as a report or a gate, makes no result stale."""
 PARTS = "+"
 """Separator of digests, if a cell was resumed with another suite, lock or image."""
