@@ -254,6 +254,6 @@ def test_a_night_that_cannot_ask_what_earlier_ones_left_begins_no_history_anew(h
     (hub.folder / "away").touch()
     lost = hub.night(GOOD)
     assert lost.codes == {"merge the results of all planned cells": 0, "download the history and the baseline": 1}
-    assert "earlier_nights: gh run list ended with 1; run the job again" in lost.told
+    assert "earlier_nights: gh run list exited with 1; run the job again" in lost.told
     (hub.folder / "away").unlink()
     assert hub.fetched() == ["history-smoke: downloaded from run 001", "run-smoke: downloaded from run 001"]

@@ -112,8 +112,7 @@ def test_a_run_goes_on_with_the_same_builds_only(conformance: Command, tmp_path:
     assert again.code == Exit.USAGE
     assert len(again.stderr.splitlines()) == 1
     assert (
-        "sound was rebuilt: sound_module.py has changed; results of two environments are not put together"
-        in again.stderr
+        "sound was rebuilt: sound_module.py has changed; results of two environments are not combined" in again.stderr
     )
     (first.out / CONTENTS).write_bytes(b"\xff nonsense")
     again = conformance("check", "--resume", str(first.out), path=site)

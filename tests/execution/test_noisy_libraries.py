@@ -86,7 +86,7 @@ def test_an_answer_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     answers.prepare(path)
     answers.say(path, {"checking": "one"})
-    with pytest.raises(ValueError, match="no room"):
+    with pytest.raises(ValueError, match="does not fit"):
         answers.say(path, {"name": "x" * answers.MOST_BYTES})
     assert answers.told(path) == [{"checking": "one"}]
     assert os.path.getsize(path) == answers.MOST_BYTES

@@ -223,7 +223,7 @@ def test_another_environment_is_refused(conformance: Command, tmp_path: Path) ->
     file.write_text(json.dumps(stored))
     refused = conformance("check", "--resume", "conform-results")
     assert refused.code == 2
-    assert "instead of 3.9.0" in refused.stderr
+    assert "but was 3.9.0" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

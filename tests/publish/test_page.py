@@ -477,7 +477,14 @@ def test_a_rule_has_a_view_of_its_own(opened: Opened) -> None:
     """Statement, why, clauses, and where it is broken."""
     page = opened(Subject(SMALL), "#/invariant/ordering.handover")
     told = page.text("main")
-    for part in (statement("ordering.handover"), "held by a latch", "CAI-22", "cupy → torch", FIRST, "cu13-torch2.11"):
+    for part in (
+        statement("ordering.handover"),
+        "A latch holds the producer",
+        "CAI-22",
+        "cupy → torch",
+        FIRST,
+        "cu13-torch2.11",
+    ):
         assert part in told
     assert page.text("table.plain tbody td.figure") == "3"
 

@@ -13,4 +13,4 @@ def test_elements_that_differ_beyond_those_shown_are_told_by_number(run_referenc
     fault = all_faults()["devices.OneImportForEachShape"]
     failed = next(r for r in run_reference("devices.mixed", fault) if r.outcome is Outcome.FAIL)
     assert failed.seen.startswith(failed.expected)
-    assert "; element 12 should be " in failed.seen
+    assert "; element 12 must be " in failed.seen

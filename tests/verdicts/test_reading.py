@@ -141,7 +141,7 @@ def test_a_cell_that_did_not_come_to_its_end_is_read_from_its_journal(tmp_path: 
 def test_a_result_that_was_not_planned_is_a_mistake(tmp_path: Path) -> None:
     """Results and plan belong together."""
     folder = cell(tmp_path / "cell", ["a.a/x-y/cai/host"], [line("a.b/x-y/cai/host")])
-    with pytest.raises(UserError, match=r"a\.b/x-y/cai/host, which was not planned"):
+    with pytest.raises(UserError, match=r"a\.b/x-y/cai/host, which is not in the plan"):
         reader.load(folder)
 
 
@@ -200,7 +200,7 @@ def test_a_folder_without_a_run_is_a_sentence(tmp_path: Path) -> None:
         (
             "results.jsonl",
             json.dumps({"id": CASE, "outcome": "fail", "verdict": "violates", "clauses": ["DLP-01"]}) + "\n",
-            "it has no 'invariant', so an older version of this suite has made it",
+            "it has no 'invariant', so an older version of this suite wrote it",
         ),
         ("results.jsonl", wrong(attachments={"what": 5}), "attachments.what is 5, but must be a string"),
         ("results.jsonl", wrong(id=5), "id is 5, but must be a string"),
