@@ -134,6 +134,14 @@ def test_what_runs_outside_the_cells_is_never_imported_inside_one() -> None:
     assert [name for name in ast.literal_eval(done.stdout) if _is_outside(name)] == []
 
 
+def test_cells_and_their_images_print_by_the_screen_alone() -> None:
+    """The wording of exchanges knows the checks, which the matrix, the images and the engines must not need."""
+    ours = [
+        (f, n) for p in ("matrix", "images", "engines") for f, n in imports(p) if n.startswith("conformance.console")
+    ]
+    assert [(f, n) for f, n in ours if not n.startswith("conformance.console.screen")] == []
+
+
 ASKS_ITSELF = {
     "engines/commands.py",  # programs of podman, by constant paths
     "engines/digests.py",  # files of the suite

@@ -72,7 +72,7 @@ def test_a_case_that_starts_processes_runs_beside_those_on_a_gpu() -> None:
 
 
 def test_failures_are_repeated_in_two_stages() -> None:
-    """Whatever their tier."""
+    """Both stages have cases of every tier."""
     cases = [FULL, ALONE, QUICK, replace(QUICK, device=Device.CUDA)]
     assert [cases_of(stage, cases) for stage in REPEATS] == [[FULL, QUICK, cases[3]], [ALONE]]
 

@@ -210,7 +210,7 @@ def test_autoinit_is_documented_to_work(
     ],
 )
 def test_how_a_library_was_installed_is_observed(distribution: MadeUp, outcome: Outcome) -> None:
-    """What does not say how it was installed is not judged."""
+    """The check does not judge a distribution without a record of its installation."""
     with distributions.installed(distribution):
         result = run("installation", installation.STAGE.partners(), "pycuda", "pycuda", protocol="none")
     assert (result.outcome, result.level) == (outcome, Level.OBSERVED)
